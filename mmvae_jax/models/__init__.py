@@ -1,0 +1,14 @@
+"""Models: one file each, on the contract of ``base``; ``registry`` knows them by name."""
+
+from mmvae_jax.models.base import Experts, MultimodalVAE, Posterior, prepare
+from mmvae_jax.models.registry import MODELS, build, specs_from_config
+
+__all__ = [
+    "MODELS",
+    "Experts",
+    "MultimodalVAE",
+    "Posterior",
+    "build",
+    "prepare",
+    "specs_from_config",
+]

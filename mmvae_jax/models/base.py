@@ -1,0 +1,456 @@
+"""The contract that every model keeps, and the answers that most models share.
+
+A model says how experts become strata (`strata`) and what it trains on (`loss`). Encoding,
+conditional generation, imputation and likelihood estimates follow from these here, once.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mmvae_jax import experts, likelihoods, networks
+from mmvae_jax.models.latents import LatentSpace, Parameters
+from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, UserError, Variables
+
+
+class Experts(NamedTuple):
+    """What the encoders say: shared posteriors [M, B, D] and private ones by name [B, W]."""
+
+    shared: Parameters
+    private: dict[str, Parameters]
+
+
+class Posterior(NamedTuple):
+    """q(z | observed): ``shared`` [S, B, D], which ``strata`` live [S, B], ``private`` [B, W]."""
+
+    shared: Parameters
+    strata: Array
+    private: dict[str, Parameters]
+
+
+def prepare(batch: Batch) -> dict[str, Any]:
+    """Makes a stored batch ready for a model.
+
+    uint8 arrays become float32 in [0, 1] and booleans float32; what an absent modality holds is
+    replaced by zeros, so that nothing of it can reach a loss or a gradient; an example with nothing
+    present gets weight 0. ``present`` and ``weight`` may be left out (all present, all 1).
+
+    Args:
+      batch: see ``mmvae_jax.types.Batch``.
+
+    Returns:
+      The batch with all of ``x``, ``present``, ``weight`` and, where it had one, ``label``.
+    """
+    size = next(iter(batch["x"].values())).shape[0]
+    present = batch.get("present", {})
+    prepared: dict[str, Any] = {"x": {}, "present": {}}
+    for name, x in batch["x"].items():
+        x = jnp.asarray(x)
+        if x.dtype == jnp.uint8:
+            x = x.astype(jnp.float32) / jnp.float32(255)
+        elif x.dtype != jnp.int32:
+            x = x.astype(jnp.float32)
+        here = jnp.asarray(present.get(name, jnp.ones(size, bool)))
+        prepared["x"][name] = jnp.where(_rows(here, x.ndim), x, jnp.zeros((), x.dtype))
+        prepared["present"][name] = here
+    some = jnp.stack(list(prepared["present"].values())).any(0)
+    weight = jnp.asarray(batch.get("weight", jnp.ones(size, jnp.float32)))
+    prepared["weight"] = jnp.where(some, weight, jnp.float32(0))
+    if batch.get("label") is not None:
+        prepared["label"] = jnp.asarray(batch["label"])
+    return prepared
+
+
+def _rows(mask: Array, ndim: int) -> Array:
+    """[B] to [B, 1, ..., 1] with ``ndim`` axes."""
+    return mask.reshape(mask.shape + (1,) * (ndim - mask.ndim))
+
+
+@dataclasses.dataclass(frozen=True)
+class MultimodalVAE(abc.ABC):
+    """A multimodal VAE with one shared space and, where a spec asks for it, private ones.
+
+    Attributes:
+      specs: the modalities, in the order of every M axis.
+      shared: the shared latent space.
+      separate_encoders: whether private codes have an encoder network of their own, or two heads
+        leave one trunk.
+      compute_dtype: ``float32`` or ``bfloat16``, inside networks only.
+      remat: recompute decoder activations in the backward pass instead of keeping them.
+    """
+
+    specs: tuple[ModalitySpec, ...]
+    shared: LatentSpace
+    separate_encoders: bool = True
+    compute_dtype: str = "float32"
+    remat: bool = False
+
+    # --- what a model answers -----------------------------------------------------------------
+
+    @abc.abstractmethod
+    def strata(
+        self, variables: Variables, batch: Batch, shared: Parameters, present: Array
+    ) -> tuple[Parameters, Array]:
+        """Combines experts [M, B, D], of which ``present`` [M, B] count, into strata.
+
+        Returns:
+          Parameters [S, B, D] and a mask [S, B] of the strata that live. Where nothing is present
+          the strata may be anything finite: callers put the prior there.
+        """
+
+    @abc.abstractmethod
+    def loss(
+        self, variables: Variables, rng: PRNGKey, batch: Batch, step: Array
+    ) -> tuple[Array, dict[str, Array]]:
+        """The training objective per example, to be minimised.
+
+        Args:
+          variables: Flax collections.
+          rng: key of this step.
+          batch: a prepared batch.
+          step: int32 scalar, for annealed coefficients.
+
+        Returns:
+          loss [B] and named float32 terms [B] for the metrics, both without ``weight``.
+        """
+
+    # --- parameters ---------------------------------------------------------------------------
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The modalities' names, in M order."""
+        return tuple(spec.name for spec in self.specs)
+
+    def spec(self, name: str) -> ModalitySpec:
+        """The spec of one modality; UserError where there is none of that name."""
+        for spec in self.specs:
+            if spec.name == name:
+                return spec
+        raise UserError(f"no modality {name!r}; this model has {', '.join(self.names)}")
+
+    def private_space(self, spec: ModalitySpec) -> LatentSpace:
+        """The private latent space of a modality: the shared one's family, its own size."""
+        return dataclasses.replace(self.shared, dim=spec.private_dim)
+
+    def likelihood(self, spec: ModalitySpec) -> Any:
+        """The modality's likelihood (see ``mmvae_jax.likelihoods``)."""
+        return likelihoods.for_spec(spec)
+
+    def init(self, rng: PRNGKey, batch: Batch) -> dict[str, Any]:
+        """Parameters for a prepared batch of any size: {"params": {encoder, decoder, ...}}."""
+        encoder: dict[str, Any] = {}
+        decoder: dict[str, Any] = {}
+        likelihood: dict[str, Any] = {}
+        for index, spec in enumerate(self.specs):
+            key = jax.random.fold_in(rng, index)
+            x = batch["x"][spec.name][:1]
+            encoder[spec.name] = {
+                part: module.init(jax.random.fold_in(key, place), x)["params"]
+                for place, (part, module) in enumerate(self._encoders(spec).items())
+            }
+            code = jnp.zeros((1, self.shared.dim + spec.private_dim))
+            module = self._decoder(spec)
+            decoder[spec.name] = module.init(jax.random.fold_in(key, 2), code)["params"]
+            likelihood[spec.name] = self.likelihood(spec).init_params()
+        params = {"encoder": encoder, "decoder": decoder, "likelihood": likelihood}
+        return {"params": {**params, **self.init_extra(jax.random.fold_in(rng, len(self.specs)))}}
+
+    def init_extra(self, rng: PRNGKey) -> dict[str, Any]:
+        """Parameters beside encoders and decoders, such as those of learned priors."""
+        del rng
+        return {}
+
+    def _encoders(self, spec: ModalitySpec) -> dict[str, Any]:
+        """The modality's encoder modules by what they give."""
+        dtype = jnp.dtype(self.compute_dtype)
+        shared = self.shared.num_outputs
+        if not spec.private_dim:
+            return {"shared": networks.build_encoder(spec, shared, dtype)}
+        private = self.private_space(spec).num_outputs
+        if self.separate_encoders:
+            return {
+                "shared": networks.build_encoder(spec, shared, dtype),
+                "private": networks.build_encoder(spec, private, dtype),
+            }
+        return {"both": networks.build_encoder(spec, shared + private, dtype)}
+
+    def _decoder(self, spec: ModalitySpec) -> Any:
+        shape = self.likelihood(spec).output_shape
+        return networks.build_decoder(spec, shape, jnp.dtype(self.compute_dtype))
+
+    # --- encode -------------------------------------------------------------------------------
+
+    def present(self, batch: Batch, given: Sequence[str] | None = None) -> Array:
+        """Which modalities are there and asked for, bool [M, B]."""
+        rows = [batch["present"][name] & (given is None or name in given) for name in self.names]
+        return jnp.stack(rows)
+
+    def experts(self, variables: Variables, batch: Batch) -> Experts:
+        """Runs every encoder on a prepared batch."""
+        shared, private = [], {}
+        for spec in self.specs:
+            params = variables["params"]["encoder"][spec.name]
+            raw = {
+                part: module.apply({"params": params[part]}, batch["x"][spec.name])
+                for part, module in self._encoders(spec).items()
+            }
+            if "both" in raw:
+                cut = self.shared.num_outputs
+                raw = {"shared": raw["both"][..., :cut], "private": raw["both"][..., cut:]}
+            shared.append(self.shared.posterior(raw["shared"]))
+            if spec.private_dim:
+                private[spec.name] = self.private_space(spec).posterior(raw["private"])
+        return Experts(jax.tree.map(lambda *rows: jnp.stack(rows), *shared), private)
+
+    def encode(
+        self, variables: Variables, batch: Batch, given: Sequence[str] | None = None
+    ) -> Posterior:
+        """Posterior parameters by block, given the present ones of ``given`` (default: all)."""
+        present = self.present(batch, given)
+        found = self.experts(variables, batch)
+        shared, alive = self.strata(variables, batch, found.shared, present)
+        some = present.any(0)
+        prior = self.shared.prior(some.shape)
+        # Nothing observed: every stratum is the prior.
+        shared = jax.tree.map(
+            lambda stratum, p: jnp.where(some[None, :, None], stratum, p[None]), shared, prior
+        )
+        return Posterior(shared, alive | ~some[None], found.private)
+
+    def embed(
+        self, variables: Variables, batch: Batch, given: Sequence[str] | None = None
+    ) -> dict[str, Array]:
+        """Posterior means: ``shared`` [B, D] and ``private/<name>`` [B, W] (0 where absent)."""
+        posterior = self.encode(variables, batch, given)
+        weight = posterior.strata.astype(jnp.float32)
+        weight = weight / weight.sum(0, keepdims=True)
+        present = self.present(batch, given)
+        means = {"shared": (weight[..., None] * posterior.shared["loc"]).sum(0)}
+        for index, spec in enumerate(self.specs):
+            if spec.private_dim:
+                loc = posterior.private[spec.name]["loc"]
+                means[f"private/{spec.name}"] = jnp.where(present[index][:, None], loc, 0.0)
+        return means
+
+    def sample_shared(self, posterior: Posterior, rng: PRNGKey, num_samples: int) -> Array:
+        """Ancestral draws [K, B, D] from the mixture of the strata that live."""
+        choose, draw = jax.random.split(rng)
+        batch = posterior.strata.shape[1]
+        logits = jnp.where(posterior.strata, 0.0, -jnp.inf).T  # [B, S]
+        stratum = jax.random.categorical(choose, logits, shape=(num_samples, batch))
+        chosen = jax.tree.map(
+            lambda x: jnp.take_along_axis(x, stratum[..., None], axis=0), posterior.shared
+        )
+        return self.shared.sample(chosen, draw)
+
+    def sample_posterior(
+        self,
+        variables: Variables,
+        rng: PRNGKey,
+        batch: Batch,
+        given: Sequence[str] | None,
+        num_samples: int,
+    ) -> tuple[Array, dict[str, Array]]:
+        """Draws of the shared code [K, B, D] and of the private codes {name: [K, B, W]}.
+
+        A private code whose modality is not observed comes from its prior.
+        """
+        posterior = self.encode(variables, batch, given)
+        shared = self.sample_shared(posterior, jax.random.fold_in(rng, 0), num_samples)
+        present = self.present(batch, given)
+        return shared, self._sample_private(rng, posterior.private, present, num_samples)
+
+    def _sample_private(
+        self,
+        rng: PRNGKey,
+        private: Mapping[str, Parameters],
+        present: Array,
+        num_samples: int,
+    ) -> dict[str, Array]:
+        """Draws {name: [K, B, W]} of q(w | x) where ``present`` [M, B], of p(w) elsewhere."""
+        codes = {}
+        for index, spec in enumerate(self.specs):
+            if spec.private_dim:
+                key = jax.random.fold_in(rng, index + 1)
+                parameters = self._private_or_prior(spec, private, present[index])
+                codes[spec.name] = self.private_space(spec).sample(parameters, key, (num_samples,))
+        return codes
+
+    def _private_or_prior(
+        self, spec: ModalitySpec, private: Mapping[str, Parameters], present: Array
+    ) -> Parameters:
+        """q(w | x) where the modality is observed [B], p(w) elsewhere."""
+        prior = self.private_space(spec).prior(present.shape)
+        return jax.tree.map(
+            lambda q, p: jnp.where(present[:, None], q, p), private[spec.name], prior
+        )
+
+    # --- decode -------------------------------------------------------------------------------
+
+    def decode_one(
+        self, variables: Variables, spec: ModalitySpec, shared: Array, private: Array | None
+    ) -> Parameters:
+        """Likelihood parameters [..., *shape] of one modality, in one call of its decoder."""
+        code = shared if private is None else jnp.concatenate([private, shared], axis=-1)
+        module = self._decoder(spec)
+
+        def run(params: Any, flat: Array) -> Array:
+            return module.apply({"params": params}, flat)
+
+        run = jax.checkpoint(run) if self.remat else run
+        flat = code.reshape(math.prod(code.shape[:-1]), code.shape[-1])
+        outputs = run(variables["params"]["decoder"][spec.name], flat).astype(jnp.float32)
+        outputs = outputs.reshape(*code.shape[:-1], *outputs.shape[1:])
+        extra = variables["params"]["likelihood"][spec.name]
+        return self.likelihood(spec).parameters(outputs, extra)
+
+    def decode(
+        self, variables: Variables, shared: Array, private: Mapping[str, Array]
+    ) -> dict[str, Parameters]:
+        """Likelihood parameters of every modality from codes [..., D] and {name: [..., W]}."""
+        return {
+            spec.name: self.decode_one(variables, spec, shared, private.get(spec.name))
+            for spec in self.specs
+        }
+
+    def mean(self, parameters: Mapping[str, Parameters]) -> dict[str, Array]:
+        """Decoder means in data units from `decode`'s output."""
+        return {name: self.likelihood(self.spec(name)).mean(p) for name, p in parameters.items()}
+
+    def log_px(
+        self,
+        variables: Variables,
+        batch: Batch,
+        spec: ModalitySpec,
+        shared: Array,
+        private: Array | None,
+    ) -> Array:
+        """log p(x | codes) of one modality: codes [..., B, D] to [..., B]; any number if absent."""
+        parameters = self.decode_one(variables, spec, shared, private)
+        return self.likelihood(spec).log_prob(parameters, batch["x"][spec.name])
+
+    # --- generate -----------------------------------------------------------------------------
+
+    def generate(
+        self, variables: Variables, rng: PRNGKey, n: int, private_scale: float = 1.0
+    ) -> dict[str, Array]:
+        """Decoder means [n, *shape] of draws from the prior.
+
+        Args:
+          variables: Flax collections.
+          rng: key.
+          n: number of draws.
+          private_scale: alpha, the factor on the scale of the private prior (MMVAE+, App. G).
+        """
+        shared = self.shared.sample(self.shared_prior(variables, (n,)), jax.random.fold_in(rng, 0))
+        private = self.sample_private_prior(rng, (n,), private_scale)
+        return self.mean(self.decode(variables, shared, private))
+
+    def shared_prior(self, variables: Variables, batch_shape: tuple[int, ...] = ()) -> Parameters:
+        """p(z), [*batch_shape, D]; standard unless a model learns it."""
+        del variables
+        return self.shared.prior(batch_shape)
+
+    def sample_private_prior(
+        self, rng: PRNGKey, shape: tuple[int, ...], private_scale: float | Array = 1.0
+    ) -> dict[str, Array]:
+        """Private codes {name: [*shape, W]} from their priors, scales times ``private_scale``."""
+        private = {}
+        for index, spec in enumerate(self.specs):
+            if spec.private_dim:
+                space = self.private_space(spec)
+                code = space.sample(space.prior(shape), jax.random.fold_in(rng, index + 1))
+                private[spec.name] = code * jnp.asarray(private_scale, jnp.float32)
+        return private
+
+    def conditional(
+        self,
+        variables: Variables,
+        rng: PRNGKey,
+        batch: Batch,
+        given: Sequence[str],
+        num_samples: int,
+        private: str = "prior",
+        private_scale: float = 1.0,
+    ) -> dict[str, Array]:
+        """Every modality generated from the given ones: decoder means [K, B, *shape].
+
+        Args:
+          variables: Flax collections.
+          rng: key.
+          batch: a prepared batch.
+          given: names of the modalities that may be looked at.
+          num_samples: K, draws per example.
+          private: where private codes come from: ``prior``; ``own``, the posterior of that very
+            modality of the example (given or not; the prior where it is absent); ``other``, the
+            same of the batch's next example.
+          private_scale: factor on the private prior's scale.
+        """
+        posterior = self.encode(variables, batch, given)
+        shared = self.sample_shared(posterior, jax.random.fold_in(rng, 0), num_samples)
+        here = self.present(batch)
+        if private == "prior":
+            codes = self.sample_private_prior(rng, shared.shape[:2], private_scale)
+        elif private == "own":
+            codes = self._sample_private(rng, posterior.private, here, num_samples)
+        elif private == "other":
+            codes = self._sample_private(rng, posterior.private, here, num_samples)
+            codes = {name: jnp.roll(code, -1, axis=1) for name, code in codes.items()}
+        else:
+            raise ValueError(f"private must be 'prior', 'own' or 'other', not {private!r}")
+        return self.mean(self.decode(variables, shared, codes))
+
+    # --- likelihood ---------------------------------------------------------------------------
+
+    def log_weights(
+        self,
+        variables: Variables,
+        rng: PRNGKey,
+        batch: Batch,
+        given: Sequence[str],
+        of: Sequence[str],
+        num_samples: int,
+    ) -> Array:
+        """log p(x_of, x_given, z, w) / q(z, w | x_given) with raw likelihoods, [K, B].
+
+        Its log-mean-exp over K estimates log p(x_of, x_given); draws from a mixture are ancestral
+        among the present strata. Only present modalities count. Private codes of given modalities
+        come from their posterior, those of the others from p(w), where the two densities cancel.
+        """
+        posterior = self.encode(variables, batch, given)
+        shared, private = self.sample_posterior(variables, rng, batch, given, num_samples)
+        log_q = self.shared_log_prob(posterior, shared)
+        log_w = self.shared.log_prob(self.shared_prior(variables), shared) - log_q
+        observed, scored = self.present(batch, given), self.present(batch, [*given, *of])
+        for index, spec in enumerate(self.specs):
+            if spec.name not in (*given, *of):
+                continue
+            code = private.get(spec.name)
+            log_px = self.log_px(variables, batch, spec, shared, code)
+            log_w += jnp.where(scored[index][None], log_px, 0.0)
+            if code is not None:
+                space = self.private_space(spec)
+                ratio = space.prior_log_prob(code) - space.log_prob(
+                    posterior.private[spec.name], code
+                )
+                log_w += jnp.where(observed[index][None], ratio, 0.0)
+        return log_w
+
+    def shared_log_prob(self, posterior: Posterior, shared: Array) -> Array:
+        """log of the uniform mixture of living strata at codes [..., B, D], giving [..., B]."""
+        log_q = self.strata_log_prob(posterior.shared, shared)
+        alive = posterior.strata.reshape(
+            posterior.strata.shape[:1] + (1,) * (shared.ndim - 2) + posterior.strata.shape[1:]
+        )
+        return experts.mixture_log_prob(log_q, jnp.broadcast_to(alive, log_q.shape))
+
+    def strata_log_prob(self, shared: Parameters, z: Array) -> Array:
+        """log q_r(z) of every stratum r for codes [..., B, D]: [R, ..., B]."""
+        return jax.vmap(lambda stratum: self.shared.log_prob(stratum, z))(shared)

@@ -1,0 +1,83 @@
+"""Latent spaces: how an encoder's raw output becomes a posterior, and how that is sampled.
+
+A posterior is a dictionary of arrays whose leading axes are free; codes carry theirs in front of
+them, ``[K, S, B, D]`` against ``[S, B, D]`` say, and ranks are aligned here, explicitly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from mmvae_jax import distributions
+from mmvae_jax.types import Array, PRNGKey
+
+Parameters = dict[str, Array]
+
+FAMILIES = ("normal", "laplace")
+CONSTRAINTS = ("softplus", "sum")
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentSpace:
+    """A product of ``dim`` independent normal or Laplace coordinates with a standard prior.
+
+    Attributes:
+      dim: number of coordinates D.
+      family: ``normal`` or ``laplace``.
+      constraint: how a raw number becomes a scale: ``softplus`` (free and positive) or ``sum``
+        (D softmax: the scales sum to D, as in the published MMVAE and MMVAE+ code).
+    """
+
+    dim: int
+    family: str = "normal"
+    constraint: str = "softplus"
+
+    @property
+    def num_outputs(self) -> int:
+        """How many raw numbers an encoder must give."""
+        return 2 * self.dim
+
+    def scale(self, raw: Array) -> Array:
+        """Raw numbers [..., D] to scales [..., D]."""
+        raw = raw.astype(jnp.float32)
+        if self.constraint == "sum":
+            return distributions.sum_constrained_scale(raw)
+        return distributions.positive_scale(raw)
+
+    def posterior(self, raw: Array) -> Parameters:
+        """Raw encoder outputs [..., 2 D] to {"loc", "scale"}, each [..., D]."""
+        loc, raw_scale = jnp.split(raw.astype(jnp.float32), 2, axis=-1)
+        return {"loc": loc, "scale": self.scale(raw_scale)}
+
+    def prior(self, batch_shape: tuple[int, ...] = ()) -> Parameters:
+        """The standard prior, location 0 and scale 1, [*batch_shape, D]."""
+        shape = (*batch_shape, self.dim)
+        return {"loc": jnp.zeros(shape), "scale": jnp.ones(shape)}
+
+    def sample(
+        self, parameters: Parameters, rng: PRNGKey, sample_shape: tuple[int, ...] = ()
+    ) -> Array:
+        """Reparameterised draws [*sample_shape, ..., D]."""
+        loc, scale = parameters["loc"], parameters["scale"]
+        draw = jax.random.normal if self.family == "normal" else jax.random.laplace
+        noise = draw(rng, (*sample_shape, *loc.shape))
+        return align(loc, noise.ndim) + align(scale, noise.ndim) * noise
+
+    def log_prob(self, parameters: Parameters, z: Array) -> Array:
+        """Log-density of codes z [..., D] summed over D; parameters have z's trailing axes."""
+        loc, scale = align(parameters["loc"], z.ndim), align(parameters["scale"], z.ndim)
+        if self.family == "normal":
+            return distributions.normal_log_prob(z, loc, scale).sum(-1)
+        return distributions.laplace_log_prob(z, loc, scale).sum(-1)
+
+    def prior_log_prob(self, z: Array) -> Array:
+        """Log-density of the standard prior at codes z [..., D]."""
+        return self.log_prob(self.prior(), z)
+
+
+def align(x: Array, ndim: int) -> Array:
+    """Adds leading axes of size 1 until ``x`` has ``ndim`` axes."""
+    return x.reshape((1,) * (ndim - x.ndim) + x.shape)

@@ -1,0 +1,269 @@
+"""MMVAE+: mixture of experts with private subspaces (Palumbo, Daunhawer & Vogt, ICLR 2023).
+
+Every modality's expert is a stratum. A stratum's shared codes are decoded into its own modality
+with its own private codes, and into every other one with draws from an auxiliary prior of that
+target, so that nothing private can carry what is shared (App. B, and Lemma 2).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mmvae_jax import experts, objectives
+from mmvae_jax.models.base import Experts, MultimodalVAE
+from mmvae_jax.models.latents import LatentSpace, Parameters
+from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, UserError, Variables
+
+ESTIMATORS = ("iwae", "stl", "dreg")
+BOUNDS = ("looser", "tighter")
+POSTERIORS = ("paper", "code")
+AUXILIARY_SCALES = ("sum", "free", "fixed")
+CROSS_PRIVATE = ("auxiliary", "own")
+
+
+class Codes(NamedTuple):
+    """Posterior draws: ``shared`` [K, S, B, D]; ``private`` {name: [K, B, W]} of that source."""
+
+    shared: Array
+    private: dict[str, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class MMVAEPlus(MultimodalVAE):
+    """The model of the paper, with the choices of its published code as options.
+
+    Attributes:
+      num_samples: K.
+      beta: factor on log p(u, w) - log q(u, w | X), never on likelihoods.
+      estimator: gradient of the bound: ``iwae`` (reparameterised), ``stl`` (posterior parameters
+        detached in the density), ``dreg`` (doubly reparameterised).
+      bound: ``looser`` (mean over sources outside the log, Eq. of App. B) or ``tighter`` (one
+        log-mean-exp over samples and sources).
+      posterior: ``paper`` (mixture over pairs of shared and private densities) or ``code`` (mixture
+        over shared densities, times the source's private density).
+      auxiliary_scale: scales of the auxiliary priors: ``sum`` (learned, their sum kept at W, as the
+        code), ``free`` (learned and positive, as the paper says), ``fixed`` at 1.
+      cross_private: what decodes other sources' codes: ``auxiliary`` priors, or the target's
+        ``own`` private posterior (the ablation that opens the shortcut).
+    """
+
+    num_samples: int = 1
+    beta: float = 1.0
+    estimator: str = "iwae"
+    bound: str = "looser"
+    posterior: str = "paper"
+    auxiliary_scale: str = "sum"
+    cross_private: str = "auxiliary"
+
+    def __post_init__(self) -> None:
+        dims = {spec.private_dim for spec in self.specs}
+        if self.posterior == "paper" and len(dims) > 1:
+            raise UserError(
+                "objective.posterior: 'paper' compares private codes across modalities and needs "
+                f"one private_dim for all, got {sorted(dims)}; use 'code'"
+            )
+
+    def init_extra(self, rng: PRNGKey) -> dict[str, Any]:
+        """Auxiliary prior scales, raw, {"auxiliary": {name: [W]}}: every scale starts at 1."""
+        del rng
+        if self.auxiliary_scale == "fixed" or self.cross_private == "own":
+            return {}
+        # softplus(log(e - 1)) = 1, and softmax of equal numbers is uniform.
+        start = jnp.log(jnp.expm1(1.0)) if self.auxiliary_scale == "free" else 0.0
+        return {
+            "auxiliary": {
+                spec.name: jnp.full(spec.private_dim, start)
+                for spec in self.specs
+                if spec.private_dim
+            }
+        }
+
+    def strata(
+        self, variables: Variables, batch: Batch, shared: Parameters, present: Array
+    ) -> tuple[Parameters, Array]:
+        """A mixture: the present experts themselves."""
+        del variables, batch
+        return shared, present
+
+    def auxiliary_prior(self, variables: Variables, spec: ModalitySpec) -> Parameters:
+        """p_psi(w~) of one target modality: location 0, scale [W]."""
+        space = self.private_space(spec)
+        if self.auxiliary_scale == "fixed":
+            return space.prior()
+        raw = variables["params"]["auxiliary"][spec.name]
+        constraint = "sum" if self.auxiliary_scale == "sum" else "softplus"
+        scale = dataclasses.replace(space, constraint=constraint).scale(raw)
+        return {"loc": jnp.zeros_like(scale), "scale": scale}
+
+    # --- objective ----------------------------------------------------------------------------
+
+    def loss(
+        self, variables: Variables, rng: PRNGKey, batch: Batch, step: Array
+    ) -> tuple[Array, dict[str, Array]]:
+        """Negative bound per example [B], and its parts for the metrics."""
+        del step
+        present = self.present(batch)
+        found = self.experts(variables, batch)
+        codes = self.sample_codes(rng, found)
+        auxiliary = self.sample_auxiliary(variables, rng, found, codes)
+        density = found if self.estimator == "iwae" else jax.lax.stop_gradient(found)
+        axis = (0,) if self.bound == "looser" else (0, 1)
+
+        def log_weight(codes: Codes, auxiliary: Mapping) -> tuple[Array, dict[str, Array]]:
+            return self.log_weight(variables, batch, density, codes, auxiliary, present)
+
+        if self.estimator == "dreg":
+            log_w, _ = log_weight(*jax.lax.stop_gradient((codes, auxiliary)))
+            mask = jnp.broadcast_to(present[None], log_w.shape)
+            weights = objectives.normalized_weights(jnp.where(mask, log_w, -jnp.inf), axis)
+            codes = self._scale_cotangents(codes, weights)
+            if self.cross_private == "own":  # posterior draws too, once for each source
+                auxiliary = {
+                    name: objectives.scale_cotangent(code, weights)
+                    for name, code in auxiliary.items()
+                }
+        log_w, terms = log_weight(codes, auxiliary)
+        bound = self._bound(log_w, present)
+        return -bound, {"elbo": bound, **terms}
+
+    def sample_codes(self, rng: PRNGKey, found: Experts) -> Codes:
+        """K posterior draws of every source's shared and private code."""
+        sizes = (self.num_samples,)
+        shared = self.shared.sample(found.shared, jax.random.fold_in(rng, 0), sizes)
+        private = {
+            spec.name: self.private_space(spec).sample(
+                found.private[spec.name], jax.random.fold_in(rng, index + 1), sizes
+            )
+            for index, spec in enumerate(self.specs)
+            if spec.private_dim
+        }
+        return Codes(shared, private)
+
+    def sample_auxiliary(
+        self, variables: Variables, rng: PRNGKey, found: Experts, codes: Codes
+    ) -> dict[str, Array]:
+        """Private codes that decode other sources' shared codes, {target: [K, S, B, W]}."""
+        shape = codes.shared.shape[:3]
+        draws = {}
+        for index, spec in enumerate(self.specs):
+            if not spec.private_dim:
+                continue
+            if self.cross_private == "own":
+                draws[spec.name] = jnp.broadcast_to(
+                    codes.private[spec.name][:, None], (*shape, spec.private_dim)
+                )
+            else:
+                key = jax.random.fold_in(rng, len(self.specs) + index + 1)
+                prior = self.auxiliary_prior(variables, spec)
+                draws[spec.name] = self.private_space(spec).sample(prior, key, shape)
+        return draws
+
+    def log_weight(
+        self,
+        variables: Variables,
+        batch: Batch,
+        density: Experts,
+        codes: Codes,
+        auxiliary: Mapping[str, Array],
+        present: Array,
+    ) -> tuple[Array, dict[str, Array]]:
+        """log-weights [K, S, B] of sources' draws, and terms [B] averaged over draws and sources.
+
+        Entries of absent sources hold anything finite.
+        """
+        log_px, terms = 0.0, {}
+        for index, spec in enumerate(self.specs):
+            private = None
+            if spec.private_dim:
+                own = codes.private[spec.name]
+                private = auxiliary[spec.name].at[:, index].set(own)
+            log_px_n = self.log_px(variables, batch, spec, codes.shared, private)
+            log_px_n = jnp.where(present[index][None, None], log_px_n, 0.0)
+            log_px += spec.weight * log_px_n
+            terms[f"log_px/{spec.name}"] = source_mean(log_px_n, present)
+        log_p, log_q, kl = self._prior_and_posterior(density, codes, present)
+        return log_px + self.beta * (log_p - log_q), {**terms, **kl}
+
+    def _prior_and_posterior(
+        self, density: Experts, codes: Codes, present: Array
+    ) -> tuple[Array, Array, dict[str, Array]]:
+        """log p(u, w) and log q(u, w | X), each [K, S, B], and the KL terms of the metrics [B]."""
+        log_qu = self.strata_log_prob(density.shared, codes.shared)  # [R, K, S, B]
+        alive = jnp.broadcast_to(present[:, None, None], log_qu.shape)
+        log_mixture = experts.mixture_log_prob(log_qu, alive)
+        log_pu = self.shared.prior_log_prob(codes.shared)
+        kl = {"kl/shared": source_mean(log_mixture - log_pu, present)}
+
+        log_pw, log_qw = [], []
+        for index, spec in enumerate(self.specs):
+            if not spec.private_dim:
+                log_pw.append(jnp.zeros_like(log_pu[:, 0]))
+                log_qw.append(jnp.zeros_like(log_pu[:, 0]))
+                continue
+            space, code = self.private_space(spec), codes.private[spec.name]
+            log_pw.append(space.prior_log_prob(code))
+            log_qw.append(space.log_prob(density.private[spec.name], code))
+            ratio = jnp.where(present[index], (log_qw[-1] - log_pw[-1]).mean(0), 0.0)
+            kl[f"kl/private/{spec.name}"] = ratio
+        log_p = log_pu + jnp.stack(log_pw, 1)
+        if self.posterior == "code" or not density.private:
+            return log_p, log_mixture + jnp.stack(log_qw, 1), kl
+        log_pair = log_qu + self._private_by_every_expert(density, codes)
+        return log_p, experts.mixture_log_prob(log_pair, alive), kl
+
+    def _private_by_every_expert(self, density: Experts, codes: Codes) -> Array:
+        """log q_r(w) of every source's private code under every expert r, [R, K, S, B]."""
+        space = self.private_space(self.specs[0])
+        names = [spec.name for spec in self.specs]
+        stacked = jnp.stack([codes.private[name] for name in names], 1)  # [K, S, B, W]
+        every = jax.tree.map(
+            lambda *rows: jnp.stack(rows), *(density.private[name] for name in names)
+        )
+        return jax.vmap(lambda parameters: space.log_prob(parameters, stacked))(every)
+
+    def _bound(self, log_w: Array, present: Array) -> Array:
+        """The bound per example [B] from log-weights [K, S, B]."""
+        if self.bound == "looser":
+            return source_mean(objectives.iwae(log_w)[None], present)
+        mask = jnp.broadcast_to(present[None], log_w.shape)
+        return objectives.log_mean_exp(log_w, axis=(0, 1), where=mask)
+
+    def _scale_cotangents(self, codes: Codes, weights: Array) -> Codes:
+        """Multiplies what flows back into each draw by its own weight [K, S, B] (DReG)."""
+        private = {
+            spec.name: objectives.scale_cotangent(codes.private[spec.name], weights[:, index])
+            for index, spec in enumerate(self.specs)
+            if spec.private_dim
+        }
+        return Codes(objectives.scale_cotangent(codes.shared, weights), private)
+
+
+def source_mean(values: Array, present: Array) -> Array:
+    """Mean over draws and present sources: [K, S, B], bool [S, B] -> [B]; 0 with none present."""
+    per_source = jnp.where(present, values.mean(0), 0.0).sum(0)
+    return per_source / jnp.maximum(present.sum(0), 1).astype(jnp.float32)
+
+
+def from_config(
+    model: Mapping[str, Any], objective: Mapping[str, Any], specs: tuple[ModalitySpec, ...]
+) -> MMVAEPlus:
+    """Builds the model from the sections ``model`` and ``objective`` of a config."""
+    return MMVAEPlus(
+        specs=specs,
+        shared=LatentSpace(model["shared_dim"], model["latent"], model["posterior_scale"]),
+        separate_encoders=model["separate_encoders"],
+        compute_dtype=model["compute_dtype"],
+        remat=model["remat"],
+        auxiliary_scale=model["auxiliary_scale"],
+        num_samples=objective["num_samples"],
+        beta=objective["beta"],
+        estimator=objective["estimator"],
+        bound=objective["bound"],
+        posterior=objective["posterior"],
+        cross_private=objective["cross_private"],
+    )

@@ -1,0 +1,80 @@
+"""Names that every room shares: array aliases, the batch, and what is known of a modality.
+
+Shape letters, everywhere and in this order: ``K`` samples, ``S`` strata (sources), ``M``
+modalities (targets), ``B`` batch, ``D`` shared latent size, ``W`` private latent size.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+Array = jax.Array
+ArrayLike = jax.Array | np.ndarray
+PRNGKey = jax.Array
+
+# {"x": {name: [B, ...]}, "present": {name: bool [B]}, "label": int32 [B] (optional),
+#  "weight": float32 [B]}. An absent modality's array may hold any finite content.
+Batch = Mapping[str, Any]
+
+# Flax collections: {"params": {...}} and, where a network has them, {"batch_stats": {...}}.
+Variables = Mapping[str, Any]
+
+
+class UserError(Exception):
+    """Bad input from the user: one line that says what is wrong, where, and what to do."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModalitySpec:
+    """What a model needs to know of one modality.
+
+    Attributes:
+      name: key of the modality in a batch.
+      shape: shape of one example, without the batch axis.
+      dtype: how it is stored: ``uint8`` (an image; models see it divided by 255), ``float32``,
+        ``int32`` (class indices, tokens) or ``bool``.
+      likelihood: name of a class in ``mmvae_jax.likelihoods``.
+      likelihood_scale: scale of a ``laplace`` or standard deviation of a ``normal`` likelihood;
+        the starting value where it is learned.
+      learn_likelihood_scale: whether that scale is a trained parameter.
+      weight: lambda, the factor on this modality's log-likelihood in training objectives.
+      private_dim: size of the private latent space; 0 means none.
+      num_classes: size of the alphabet of a categorical modality, else 0.
+      network: family of its encoder and decoder, a key of ``mmvae_jax.networks``.
+      network_options: the family's sizes as sorted ``(key, value)`` pairs, hashable.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "uint8"
+    likelihood: str = "laplace"
+    likelihood_scale: float = 0.75
+    learn_likelihood_scale: bool = False
+    weight: float = 1.0
+    private_dim: int = 0
+    num_classes: int = 0
+    network: str = "conv"
+    network_options: tuple[tuple[str, Any], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``config.json``; `from_json` is its inverse."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ModalitySpec:
+        """Rebuilds a spec from `to_json` (lists become tuples again)."""
+        values = dict(values)
+        values["shape"] = tuple(values["shape"])
+        values["network_options"] = tuple(
+            (key, _tupled(value)) for key, value in values["network_options"]
+        )
+        return cls(**values)
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(_tupled(item) for item in value) if isinstance(value, list) else value
