@@ -1,0 +1,21 @@
+"""Bounds and regularisers: scores in, one number per example out. Larger is better."""
+
+from mmvae_jax.objectives.elbo import elbo
+from mmvae_jax.objectives.importance_weighted import (
+    doubly_reparameterized,
+    iwae,
+    log_mean_exp,
+    normalized_weights,
+    scale_cotangent,
+)
+from mmvae_jax.objectives.total_correlation import minibatch_kl_decomposition
+
+__all__ = [
+    "doubly_reparameterized",
+    "elbo",
+    "iwae",
+    "log_mean_exp",
+    "minibatch_kl_decomposition",
+    "normalized_weights",
+    "scale_cotangent",
+]
