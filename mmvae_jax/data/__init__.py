@@ -1,0 +1,19 @@
+"""Datasets and batches: `load` builds a `Dataset`, the rest turns its rows into batches."""
+
+from mmvae_jax.data.contract import SPLITS, Dataset, Split, batches, fingerprint, take
+from mmvae_jax.data.order import batch_indices, steps_per_epoch
+from mmvae_jax.data.registry import DATASETS, load, option_defaults
+
+__all__ = [
+    "DATASETS",
+    "SPLITS",
+    "Dataset",
+    "Split",
+    "batch_indices",
+    "batches",
+    "fingerprint",
+    "load",
+    "option_defaults",
+    "steps_per_epoch",
+    "take",
+]

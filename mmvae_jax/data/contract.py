@@ -1,0 +1,153 @@
+"""What a dataset is, and how its rows become batches. All arrays here are NumPy's."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from mmvae_jax.types import Batch, ModalitySpec
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """Rows of one split; row i of every array belongs to the same item.
+
+    Attributes:
+      x: one array ``[N, *shape]`` per modality; images are uint8 in 0..255.
+      present: bool ``[N]`` per modality; where it is false, `x` has any finite content.
+      label: int32 ``[N]``, or None where the data have no classes.
+    """
+
+    x: dict[str, np.ndarray]
+    present: dict[str, np.ndarray]
+    label: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(values) for name, values in self.x.items()}
+        lengths |= {f"present/{name}": len(values) for name, values in self.present.items()}
+        if self.label is not None:
+            lengths["label"] = len(self.label)
+        if not self.x or len(set(lengths.values())) != 1:
+            raise ValueError(f"a split needs arrays of one length, got {lengths}")
+        if set(self.x) != set(self.present):
+            raise ValueError(f"modalities {sorted(self.x)}, but present has {sorted(self.present)}")
+
+    @classmethod
+    def complete(cls, x: dict[str, np.ndarray], label: np.ndarray | None = None) -> Split:
+        """A split in which every modality of every row is present."""
+        return cls(x, {name: np.ones(len(values), bool) for name, values in x.items()}, label)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.x.values())))
+
+    def __repr__(self) -> str:
+        arrays = ", ".join(
+            f"{name} {values.dtype}{list(values.shape[1:])}"
+            + ("" if self.present[name].all() else f" ({self.present[name].mean():.0%} present)")
+            for name, values in self.x.items()
+        )
+        return f"Split({len(self):,} rows: {arrays}{'' if self.label is None else ', label'})"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """Three splits and what is known of them.
+
+    Attributes:
+      name: key in the registry.
+      specs: one per modality; their order is the order of the M axis everywhere.
+      splits: ``train``, ``validation`` and ``test``.
+      num_classes: number of classes, 0 where there are none.
+      class_names: a name per class, or empty.
+      provenance: one line for the log: where the data came from, and what they are not.
+      fingerprint: hash of the content, computed where it is not given.
+    """
+
+    name: str
+    specs: tuple[ModalitySpec, ...]
+    splits: dict[str, Split]
+    num_classes: int = 0
+    class_names: tuple[str, ...] = ()
+    provenance: str = ""
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        if set(self.splits) != set(SPLITS):
+            raise ValueError(f"a dataset has the splits {SPLITS}, not {tuple(self.splits)}")
+        for split_name, split in self.splits.items():
+            if set(split.x) != {spec.name for spec in self.specs}:
+                raise ValueError(f"{split_name} has {sorted(split.x)}, the specs say otherwise")
+            for spec in self.specs:
+                values = split.x[spec.name]
+                if values.shape[1:] != spec.shape or values.dtype != spec.dtype:
+                    raise ValueError(
+                        f"{split_name}/{spec.name}: {values.dtype}{list(values.shape[1:])}, "
+                        f"its spec says {spec.dtype}{list(spec.shape)}"
+                    )
+        if not self.fingerprint:
+            object.__setattr__(self, "fingerprint", fingerprint(self.splits))
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {len(self.splits[name]):,}" for name in SPLITS)
+        modalities = ", ".join(
+            f"{spec.name} {spec.dtype}{list(spec.shape)} {spec.likelihood}" for spec in self.specs
+        )
+        return (
+            f"Dataset({self.name}: {sizes}; {modalities}; "
+            f"{self.num_classes} classes; {self.fingerprint[:12]})"
+        )
+
+
+def fingerprint(splits: Mapping[str, Split]) -> str:
+    """Hash (32 hexadecimal digits) of every name, shape, dtype and byte of the splits."""
+    digest = hashlib.blake2b(digest_size=16)
+    for split_name in SPLITS:
+        for path, values in _arrays(splits[split_name]):
+            digest.update(f"{split_name}/{path} {values.dtype.str} {values.shape};".encode())
+            digest.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+    return digest.hexdigest()
+
+
+def take(split: Split, indices: np.ndarray) -> Batch:
+    """The rows `indices` as a batch: `x`, `present`, `label` (where there is one), `weight`.
+
+    An index of -1 is padding: row 0 with weight 0. Every other row has weight 1.
+    """
+    indices = np.asarray(indices)
+    rows = np.maximum(indices, 0)
+    batch: dict[str, Any] = {
+        "x": {name: values[rows] for name, values in split.x.items()},
+        "present": {name: values[rows] for name, values in split.present.items()},
+        "weight": (indices >= 0).astype(np.float32),
+    }
+    if split.label is not None:
+        batch["label"] = split.label[rows]
+    return batch
+
+
+def batches(split: Split, batch_size: int) -> Iterator[Batch]:
+    """One exact pass in order: every row has weight 1 in one batch, and all batches are full.
+
+    The last batch is filled up with row 0 at weight 0.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}, it must be >= 1")
+    for start in range(0, len(split), batch_size):
+        indices = np.full(batch_size, -1, np.int32)
+        count = min(batch_size, len(split) - start)
+        indices[:count] = np.arange(start, start + count)
+        yield take(split, indices)
+
+
+def _arrays(split: Split) -> Iterator[tuple[str, np.ndarray]]:
+    for name in sorted(split.x):
+        yield f"x/{name}", split.x[name]
+        yield f"present/{name}", split.present[name]
+    if split.label is not None:
+        yield "label", split.label

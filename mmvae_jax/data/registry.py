@@ -1,0 +1,75 @@
+"""The datasets by name, and the check of their options before anything is read."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from mmvae_jax.data import polydigits
+from mmvae_jax.data.contract import Dataset
+from mmvae_jax.types import UserError
+
+# Each builder has keyword-only options with defaults, and `seed`.
+DATASETS: dict[str, Callable[..., Dataset]] = {
+    "polydigits": polydigits.load,
+}
+
+# Keys of config.data that are not options of any one dataset: the registry's own name, and the
+# folder, which builders that read no folder do not declare.
+_GENERAL = ("name", "dir")
+
+
+def load(name: str, options: Mapping[str, Any], *, seed: int = 0) -> Dataset:
+    """Builds the dataset `name`.
+
+    Args:
+      name: a key of `DATASETS`.
+      options: the dataset's options, `option_defaults` lists them; a ``name`` among them is
+        ignored, and a ``seed`` among them replaces the argument.
+      seed: decides pairings, backgrounds and held-out rows.
+
+    Raises:
+      UserError: unknown name or option, an option of the wrong type or range, unreadable files.
+    """
+    defaults = option_defaults(name)
+    options = {key: value for key, value in options.items() if key != "name"}
+    seed = _checked("seed", options.pop("seed", seed), 0)
+    if "dir" not in defaults and options.pop("dir", ""):
+        raise UserError(
+            f"data.dir is set, but dataset {name!r} is built in and reads no folder; leave it empty"
+        )
+    for key, value in options.items():
+        if key not in defaults:
+            raise UserError(
+                f"dataset {name!r} has no option data.{key}{_nearest(key, defaults)}; "
+                f"its options are {', '.join(sorted(defaults))}"
+            )
+        options[key] = _checked(key, value, defaults[key])
+    return DATASETS[name](**options, seed=seed)
+
+
+def option_defaults(name: str) -> dict[str, Any]:
+    """The options of a dataset with their default values (`seed` is not among them)."""
+    if name not in DATASETS:
+        raise UserError(
+            f"unknown dataset {name!r}{_nearest(name, DATASETS)}; "
+            f"the datasets are {', '.join(sorted(DATASETS))}"
+        )
+    parameters = inspect.signature(DATASETS[name]).parameters
+    return {key: value.default for key, value in parameters.items() if key != "seed"}
+
+
+def _checked(key: str, value: Any, default: Any) -> Any:
+    """`value` if it has its default's type; all numbers are counts, so none is negative."""
+    if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, type(default)):
+        raise UserError(f"data.{key} is {value!r}, it must be of type {type(default).__name__}")
+    if isinstance(value, int) and value < 0:
+        raise UserError(f"data.{key} is {value}, it must not be negative")
+    return value
+
+
+def _nearest(word: str, words: Collection[str]) -> str:
+    close = difflib.get_close_matches(str(word), list(words), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
