@@ -37,7 +37,7 @@ def crops(photograph: np.ndarray, count: int, size: int, rng: np.random.Generato
     windows = np.lib.stride_tricks.sliding_window_view(photograph, (size, size), axis=(0, 1))
     rows = rng.integers(windows.shape[0], size=count)
     columns = rng.integers(windows.shape[1], size=count)
-    return np.moveaxis(windows[rows, columns], 1, -1)
+    return np.moveaxis(windows, 2, -1)[rows, columns]
 
 
 def colours(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -7,18 +7,15 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from mmvae_jax.data import polydigits
+from mmvae_jax.data import polydigits, polymnist
 from mmvae_jax.data.contract import Dataset
 from mmvae_jax.types import UserError
 
 # Each builder has keyword-only options with defaults, and `seed`.
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "polydigits": polydigits.load,
+    "polymnist": polymnist.load,
 }
-
-# Keys of config.data that are not options of any one dataset: the registry's own name, and the
-# folder, which builders that read no folder do not declare.
-_GENERAL = ("name", "dir")
 
 
 def load(name: str, options: Mapping[str, Any], *, seed: int = 0) -> Dataset:

@@ -1,0 +1,109 @@
+"""MNIST's IDX files, plain or gzipped.
+
+The bytes 00 00 08 ndim, then ndim sizes as big-endian int32, then the values as unsigned bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from mmvae_jax.types import UserError
+
+_UNSIGNED_BYTES = 8
+# Usual places of the files below the folder that a user names.
+_SUBFOLDERS = ("", "mnist", "raw", "MNIST/raw")
+
+
+def read_mnist(folder: Path, prefix: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 ``[N, 28, 28]`` and labels int32 ``[N]`` of MNIST's ``train`` or ``t10k`` part.
+
+    Raises:
+      UserError: a file is missing, damaged or does not hold what its name says.
+    """
+    images_path = find(folder, f"{prefix}-images", 3)
+    labels_path = find(folder, f"{prefix}-labels", 1)
+    images, labels = read(images_path, 3), read(labels_path, 1)
+    if len(images) != len(labels):
+        raise UserError(
+            f"{images_path} holds {len(images)} images, but {labels_path} {len(labels)} labels; "
+            "take both files from the same source"
+        )
+    if images.shape[1:] != (28, 28):
+        size = "x".join(map(str, images.shape[1:]))
+        raise UserError(f"{images_path} holds images of {size} pixels, MNIST has 28x28")
+    if len(labels) and labels.max() > 9:
+        raise UserError(f"{labels_path} holds label {labels.max()}, MNIST has 0 to 9")
+    return images, labels.astype(np.int32)
+
+
+def find(folder: Path, stem: str, ndim: int) -> Path:
+    """The file ``stem-idx3-ubyte`` or ``stem.idx3-ubyte``, plain or with ``.gz``, under `folder`.
+
+    Raises:
+      UserError: none is there; the message has the names that were looked for.
+    """
+    plain = (f"{stem}-idx{ndim}-ubyte", f"{stem}.idx{ndim}-ubyte")
+    names = [name + suffix for name in plain for suffix in ("", ".gz")]
+    for subfolder in _SUBFOLDERS:
+        for name in names:
+            if (folder / subfolder / name).is_file():
+                return folder / subfolder / name
+    places = ", ".join(repr(subfolder) for subfolder in _SUBFOLDERS[1:])
+    raise UserError(
+        f"{folder} holds none of {', '.join(names)} (also looked for in its subfolders {places}); "
+        "set data.dir to the folder of the MNIST files"
+    )
+
+
+def read(path: Path, ndim: int) -> np.ndarray:
+    """The uint8 array of `ndim` axes that the file holds.
+
+    Raises:
+      UserError: unreadable, truncated, too long, or not an IDX file of that many axes.
+    """
+    content = _content(path)
+    magic = content[:4]
+    if len(magic) < 4 or magic != bytes([0, 0, _UNSIGNED_BYTES, ndim]):
+        raise UserError(
+            f"{path} starts with bytes {magic.hex(' ') or '(nothing)'}, an IDX file of this kind "
+            f"with 00 00 08 0{ndim}; fetch it again"
+        )
+    header = 4 + 4 * ndim
+    if len(content) < header:
+        raise UserError(f"{path} ends after {len(content)} bytes, its header has {header}")
+    shape = struct.unpack(f">{ndim}i", content[4:header])
+    expected = header + math.prod(shape)
+    if min(shape) < 0 or len(content) != expected:
+        raise UserError(
+            f"{path} holds {len(content)} bytes{_unpacked(path)}, its header announces {expected} "
+            f"(shape {'x'.join(map(str, shape))}): truncated or damaged; fetch it again"
+        )
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+def _content(path: Path) -> bytes:
+    """The file's bytes, unpacked. What a cut-off .gz still yields is returned: `read` counts it."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    if path.suffix != ".gz":
+        return content
+    try:
+        # 31: the largest window (15) in a gzip wrapper (16).
+        unpacker = zlib.decompressobj(31)
+        unpacked = unpacker.decompress(content)
+    except zlib.error as error:
+        raise UserError(f"{path} is not a sound gzip file ({error}); fetch it again") from error
+    if not unpacker.eof and not unpacked:
+        raise UserError(f"{path} is cut off after {len(content)} bytes; fetch it again")
+    return unpacked
+
+
+def _unpacked(path: Path) -> str:
+    return " once unpacked" if path.suffix == ".gz" else ""

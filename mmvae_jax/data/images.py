@@ -1,0 +1,92 @@
+"""Image files: background pictures of a folder, and many small PNG files at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from mmvae_jax.types import UserError
+
+_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+# Files that one thread reads before it reports back.
+_FILES_PER_TASK = 256
+
+
+def read_backgrounds(folder: Path, count: int, smallest: int) -> list[np.ndarray]:
+    """The first `count` images of a folder by file name, each uint8 ``[H, W, 3]``.
+
+    Raises:
+      UserError: no such folder, too few images, a damaged one, or one with fewer than `smallest`
+        pixels on a side.
+    """
+    if not folder.is_dir():
+        raise UserError(f"data.backgrounds: there is no folder {folder}")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    if len(paths) < count:
+        raise UserError(
+            f"data.backgrounds: {folder} holds {len(paths)} images ({', '.join(_SUFFIXES)}), "
+            f"{count} modalities need {count}"
+        )
+    pictures = [read_rgb(path, convert=True) for path in paths[:count]]
+    for path, picture in zip(paths, pictures, strict=False):
+        if min(picture.shape[:2]) < smallest:
+            height, width = picture.shape[:2]
+            raise UserError(
+                f"background {path} has {width}x{height} pixels, crops need {smallest}x{smallest}"
+            )
+    return pictures
+
+
+def read_rgb(path: Path, *, convert: bool = False) -> np.ndarray:
+    """One image file as uint8 ``[H, W, 3]``; other colour modes are converted only if `convert`.
+
+    Raises:
+      UserError: missing, damaged, or of another colour mode.
+    """
+    try:
+        with Image.open(path) as image:
+            if not convert and image.mode != "RGB":
+                raise UserError(f"{path} has colour mode {image.mode}, it must be 8-bit RGB")
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"image {path} cannot be read, it may be truncated: {reason}") from error
+
+
+def read_many(paths: Sequence[Path], size: int, *, title: str) -> np.ndarray:
+    """Files of `size` x `size` RGB pixels as uint8 ``[N, size, size, 3]``, read by several threads.
+
+    A progress bar with `title` is shown where standard error is a terminal.
+
+    Raises:
+      UserError: the first file found that is missing, damaged or of another shape.
+    """
+    pixels = np.empty((len(paths), size, size, 3), np.uint8)
+
+    def read_task(start: int) -> int:
+        for row in range(start, min(start + _FILES_PER_TASK, len(paths))):
+            pixels[row] = _of_shape(paths[row], size)
+        return min(start + _FILES_PER_TASK, len(paths)) - start
+
+    threads = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
+    try:
+        with tqdm(total=len(paths), desc=title, unit="png", disable=None, leave=False) as bar:
+            for count in threads.map(read_task, range(0, len(paths), _FILES_PER_TASK)):
+                bar.update(count)
+    finally:
+        threads.shutdown(cancel_futures=True)  # after an error, nobody waits for the rest
+    return pixels
+
+
+def _of_shape(path: Path, size: int) -> np.ndarray:
+    picture = read_rgb(path)
+    if picture.shape != (size, size, 3):
+        height, width = picture.shape[:2]
+        raise UserError(f"{path} has {width}x{height} pixels, it must have {size}x{size}")
+    return picture

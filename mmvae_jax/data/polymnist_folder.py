@@ -1,0 +1,71 @@
+"""PolyMNIST as published: ``train/m0/0.0.png`` ... ``test/m4/...``, files named ``j.digit.png``.
+
+File j.digit.png of every modality folder belongs to one tuple.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from mmvae_jax.data import images
+from mmvae_jax.types import UserError
+
+# (j, digit): names one tuple.
+Key = tuple[int, int]
+
+
+def is_published(folder: Path) -> bool:
+    """Whether `folder` looks like the published layout."""
+    return any((folder / part).is_dir() for part in ("train", "test"))
+
+
+def list_tuples(folder: Path, part: str, names: tuple[str, ...]) -> np.ndarray:
+    """Keys ``[N, 2]`` (j, digit) of the tuples of ``train`` or ``test``, in numerical order.
+
+    Raises:
+      UserError: a modality folder is missing or empty, a file name cannot be understood, or a
+        tuple lacks a modality.
+    """
+    found = {name: _keys(folder / part / name) for name in names}
+    for name in names[1:]:
+        odd = found[names[0]] ^ found[name]
+        if odd:
+            key = min(odd)
+            has, lacks = (names[0], name) if key in found[names[0]] else (name, names[0])
+            raise UserError(
+                f"{folder / part}: {_file_name(key)} is in {has} but not in {lacks} "
+                f"({len(odd)} such files); every tuple needs every modality"
+            )
+    return np.array(sorted(found[names[0]]), np.int64).reshape(-1, 2)
+
+
+def read_tuples(folder: Path, part: str, name: str, keys: np.ndarray, size: int) -> np.ndarray:
+    """Images uint8 ``[N, size, size, 3]`` of one modality for the tuples `keys`."""
+    paths = [folder / part / name / _file_name((int(j), int(digit))) for j, digit in keys]
+    return images.read_many(paths, size, title=f"{part}/{name}")
+
+
+def _keys(folder: Path) -> set[Key]:
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; PolyMNIST's layout is train/m0 ... test/m4")
+    keys = {_key(path) for path in folder.iterdir() if path.suffix == ".png"}
+    if not keys:
+        raise UserError(f"{folder} holds no .png files; their names are like 0.7.png (j.digit.png)")
+    return keys
+
+
+def _key(path: Path) -> Key:
+    numbers = path.stem.split(".")
+    # Leading zeros would make two names of one key.
+    if len(numbers) != 2 or not all(n.isdecimal() and n == str(int(n)) for n in numbers):
+        raise UserError(f"{path}: the name is not of the form j.digit.png")
+    key = (int(numbers[0]), int(numbers[1]))
+    if key[1] > 9:
+        raise UserError(f"{path}: the name says digit {key[1]}, it must be 0 to 9 (j.digit.png)")
+    return key
+
+
+def _file_name(key: Key) -> str:
+    return f"{key[0]}.{key[1]}.png"
