@@ -113,7 +113,7 @@ class Concrete(distrax.Distribution):
             raise ValueError(
                 f"logits must be [..., n] with n >= 2 classes, got shape {logits.shape}"
             )
-        if temperature.ndim not in (0, logits.ndim - 1):
+        if temperature.ndim and temperature.shape != logits.shape[:-1]:
             raise ValueError(
                 f"temperature must be a scalar or have shape {logits.shape[:-1]} of the batch, "
                 f"got {temperature.shape}"
