@@ -24,13 +24,13 @@ def _mask(where: ArrayLike | None, shape: tuple[int, ...]) -> Array:
     where = jnp.asarray(where)
     if where.dtype != bool:
         raise TypeError(f"a mask must be boolean, got {where.dtype}")
+    given = where.shape
     if where.ndim == 1 and len(shape) > 1:
         where = jnp.expand_dims(where, tuple(range(1, len(shape))))
-    if where.ndim != len(shape) or any(
-        w not in (1, n) for w, n in zip(where.shape, shape, strict=True)
-    ):
+    fits = where.ndim == len(shape)
+    if not fits or any(w not in (1, n) for w, n in zip(where.shape, shape, strict=True)):
         raise ValueError(
-            f"a mask of shape {where.shape} does not fit {shape}: give it the same rank, "
+            f"a mask of shape {given} does not fit {shape}: give it the same rank, "
             "or one value per index of the first axis"
         )
     return jnp.broadcast_to(where, shape)

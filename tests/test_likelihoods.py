@@ -1,0 +1,215 @@
+"""Likelihoods against SciPy, enumeration and their own samples."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+
+from mmvae_jax import likelihoods
+from mmvae_jax.types import ModalitySpec, UserError
+
+
+def make(likelihood, shape, **options):
+    return likelihoods.for_spec(
+        ModalitySpec(name="sensor", shape=shape, likelihood=likelihood, **options)
+    )
+
+
+def parameters_of(likelihood, outputs):
+    return likelihood.parameters(outputs, likelihood.init_params())
+
+
+def expected_log_prob(name, outputs, x):
+    if name == "bernoulli":
+        terms = scipy.stats.bernoulli.logpmf(x, scipy.special.expit(outputs))
+    elif name == "normal":
+        terms = scipy.stats.norm.logpdf(x, outputs, 0.4)
+    else:
+        terms = scipy.stats.laplace.logpdf(x, outputs, 0.4)
+    return terms.reshape(*terms.shape[: outputs.ndim - x.ndim + 1], -1).sum(-1)
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (4, 3, 2)])
+@pytest.mark.parametrize("name", ["bernoulli", "normal", "laplace"])
+def test_log_prob_equals_scipy_summed_over_the_event(generator, name, shape):
+    likelihood = make(name, shape, likelihood_scale=0.4)
+    x = generator.normal(size=(6, *shape)).astype(np.float32)
+    x = (x > 0).astype(np.float32) if name == "bernoulli" else x
+    outputs = generator.normal(size=(6, *shape)).astype(np.float32)
+    assert likelihood.output_shape == shape and likelihood.init_params() == {}
+    actual = likelihood.log_prob(parameters_of(likelihood, outputs), x)
+    assert actual.shape == (6,)
+    np.testing.assert_allclose(actual, expected_log_prob(name, outputs, x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(), (5,)])
+def test_categorical_log_prob_picks_the_class(generator, shape):
+    likelihood = make("categorical", shape, num_classes=4)
+    assert likelihood.output_shape == (*shape, 4)
+    logits = generator.normal(size=(3, 6, *shape, 4)) * 3
+    x = generator.integers(0, 4, size=(6, *shape)).astype(np.int32)
+    log_probs = scipy.special.log_softmax(logits, -1)
+    expected = np.zeros((3, 6))
+    for k, b in np.ndindex(3, 6):
+        for index in np.ndindex(*shape):
+            expected[k, b] += log_probs[(k, b, *index, x[(b, *index)])]
+    actual = likelihood.log_prob(parameters_of(likelihood, logits), x)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "normal", "laplace"])
+def test_data_are_repeated_over_sample_axes(generator, name):
+    likelihood = make(name, (4, 2), likelihood_scale=0.4)
+    outputs = generator.normal(size=(3, 2, 6, 4, 2)).astype(np.float32)
+    x = (generator.random((6, 4, 2)) < 0.5).astype(np.float32)
+    parameters = parameters_of(likelihood, outputs)
+    full = np.broadcast_to(x, outputs.shape)
+    assert likelihood.log_prob(parameters, x).shape == (3, 2, 6)
+    np.testing.assert_allclose(
+        likelihood.log_prob(parameters, x), likelihood.log_prob(parameters, full), rtol=1e-6
+    )
+    # Every parameter has the leading axes of the outputs, so that they can be indexed together.
+    one = jax.tree.map(lambda leaf: leaf[1, 0], parameters)
+    np.testing.assert_allclose(
+        likelihood.log_prob(one, x), likelihood.log_prob(parameters, x)[1, 0], rtol=1e-6
+    )
+
+
+def test_probabilities_of_all_outcomes_sum_to_one(generator):
+    bernoulli = make("bernoulli", (4,))
+    everything = np.array(list(itertools.product([0, 1], repeat=4)), np.float32)
+    outputs = np.repeat(generator.normal(size=(1, 4)), 16, 0)
+    log_prob = bernoulli.log_prob(parameters_of(bernoulli, outputs), everything)
+    np.testing.assert_allclose(np.exp(log_prob).sum(), 1.0, rtol=1e-5)
+    categorical = make("categorical", (2,), num_classes=3)
+    everything = np.array(list(itertools.product(range(3), repeat=2)), np.int32)
+    outputs = np.repeat(generator.normal(size=(1, 2, 3)), 9, 0)
+    log_prob = categorical.log_prob(parameters_of(categorical, outputs), everything)
+    np.testing.assert_allclose(np.exp(log_prob).sum(), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["normal", "laplace"])
+def test_learned_scale_starts_at_the_given_one_and_has_its_maximum_likelihood(generator, name):
+    """The log-likelihood's slope is 0 where the scale is the (root) mean deviation of the data."""
+    x = generator.normal(size=(50, 20)).astype(np.float32)
+    scale = np.sqrt(np.mean(x**2)) if name == "normal" else np.mean(np.abs(x))
+    likelihood = make(name, (20,), likelihood_scale=float(scale), learn_likelihood_scale=True)
+    start = likelihood.init_params()
+    assert start["log_scale"].shape == () and start["log_scale"].dtype == jnp.float32
+
+    def mean_log_prob(params):
+        return likelihood.log_prob(likelihood.parameters(jnp.zeros((50, 20)), params), x).mean()
+
+    parameters = likelihood.parameters(jnp.zeros((50, 20)), start)
+    np.testing.assert_allclose(parameters["scale"], np.full((50, 1), scale), rtol=1e-5)
+    slope = jax.jit(jax.grad(mean_log_prob))
+    np.testing.assert_allclose(slope(start)["log_scale"], 0.0, atol=1e-2)
+    assert slope({"log_scale": start["log_scale"] - 0.5})["log_scale"] > 1.0
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "normal", "laplace", "categorical"])
+def test_results_are_float32_and_finite_at_extreme_outputs(debug_nans, name):
+    likelihood = make(name, (3,), num_classes=3)
+    outputs = jnp.full((2, *likelihood.output_shape), 50.0, jnp.bfloat16)
+    outputs = outputs.at[0, 0].set(-50.0)
+    x = np.ones((2, 3), np.int32 if name == "categorical" else np.float32)
+
+    def total(outputs):
+        log_prob = likelihood.log_prob(parameters_of(likelihood, outputs), x)
+        assert log_prob.dtype == jnp.float32
+        return log_prob.sum()
+
+    value, gradient = jax.jit(jax.value_and_grad(total))(outputs)
+    assert np.isfinite(value) and np.all(np.isfinite(gradient.astype(jnp.float32)))
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "normal", "laplace"])
+def test_samples_have_the_mean_and_spread_of_the_likelihood(name):
+    """Moments in closed form: p(1-p), scale**2, 2 scale**2; four standard errors."""
+    likelihood = make(name, (2,), likelihood_scale=0.4)
+    outputs = np.broadcast_to(np.array([0.3, -1.0], np.float32), (20_000, 2))
+    parameters = parameters_of(likelihood, outputs)
+    drawn = np.asarray(likelihood.sample(parameters, jax.random.key(0)), np.float64)
+    mean = scipy.special.expit(outputs[0]) if name == "bernoulli" else outputs[0]
+    variance = {"bernoulli": mean * (1 - mean), "normal": 0.16, "laplace": 0.32}[name]
+    np.testing.assert_allclose(likelihood.mean(parameters)[0], mean, rtol=1e-5)
+    assert np.all(np.abs(drawn.mean(0) - mean) < 4 * drawn.std(0) / np.sqrt(20_000))
+    square = (drawn - mean) ** 2
+    # + 1e-3: the spread of a fair coin's square is itself almost 0.
+    assert np.all(np.abs(square.mean(0) - variance) < 4 * square.std(0) / np.sqrt(20_000) + 1e-3)
+    mode = np.asarray(likelihood.mode(parameters)[0])
+    np.testing.assert_allclose(mode, [1.0, 0.0] if name == "bernoulli" else mean, rtol=1e-6)
+
+
+def test_categorical_samples_mean_and_mode():
+    likelihood = make("categorical", (), num_classes=3)
+    probabilities = np.array([0.2, 0.5, 0.3])
+    parameters = parameters_of(likelihood, np.broadcast_to(np.log(probabilities), (20_000, 3)))
+    drawn = likelihood.sample(parameters, jax.random.key(0))
+    assert drawn.shape == (20_000,) and drawn.dtype == jnp.int32
+    frequency = np.bincount(np.asarray(drawn), minlength=3) / 20_000
+    error = np.sqrt(probabilities * (1 - probabilities) / 20_000)
+    assert np.all(np.abs(frequency - probabilities) < 4 * error)
+    np.testing.assert_allclose(likelihood.mean(parameters)[0], probabilities, rtol=1e-5)
+    assert likelihood.mode(parameters)[0] == 1
+
+
+def test_an_impossible_class_shows_as_nan():
+    likelihood = make("categorical", (), num_classes=3)
+    parameters = parameters_of(likelihood, np.zeros((4, 3), np.float32))
+    log_prob = likelihood.log_prob(parameters, np.array([0, 2, 3, -1], np.int32))
+    np.testing.assert_array_equal(np.isnan(log_prob), [False, False, True, True])
+
+
+def test_likelihoods_are_hashable_and_compare_by_their_spec():
+    assert make("normal", (3,)) == make("normal", (3,))
+    assert len({make("normal", (3,)), make("normal", (3,)), make("laplace", (3,))}) == 2
+
+
+def test_a_new_likelihood_is_one_registered_class(monkeypatch):
+    monkeypatch.setattr(likelihoods, "LIKELIHOODS", dict(likelihoods.LIKELIHOODS))
+
+    @likelihoods.register("cauchy")
+    class Cauchy(likelihoods.Likelihood):
+        pass
+
+    assert isinstance(make("cauchy", (3,)), Cauchy)
+    with pytest.raises(ValueError, match="twice"):
+        likelihoods.register("cauchy")(Cauchy)
+
+
+@pytest.mark.parametrize(
+    "name, options, message",
+    [
+        ("gaussian", {}, "bernoulli, categorical, laplace, normal"),
+        ("laplas", {}, "did you mean 'laplace'"),
+        ("normal", {"likelihood_scale": 0.0}, "likelihood_scale"),
+        ("laplace", {"likelihood_scale": -1.0}, "likelihood_scale"),
+        ("laplace", {"likelihood_scale": float("nan")}, "likelihood_scale"),
+        ("categorical", {"num_classes": 1}, "num_classes"),
+    ],
+)
+def test_wrong_specs_end_in_one_line_that_names_the_modality(name, options, message):
+    with pytest.raises(UserError, match=message) as error:
+        make(name, (3,), **options)
+    assert "'sensor'" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_shapes_and_types_that_do_not_fit_are_named():
+    normal, categorical = make("normal", (3,)), make("categorical", (), num_classes=3)
+    with pytest.raises(ValueError, match=r"'sensor'.*\(3,\), got \(2, 4\)"):
+        normal.parameters(np.zeros((2, 4)), {})
+    parameters = parameters_of(normal, np.zeros((5, 2, 3)))
+    for shape in [(2, 4), (5, 3), (1, 5, 2, 3), ()]:
+        with pytest.raises(ValueError, match="'sensor'"):
+            normal.log_prob(parameters, np.zeros(shape, np.float32))
+    with pytest.raises(TypeError, match="divide by 255"):
+        normal.log_prob(parameters, np.zeros((2, 3), np.uint8))
+    with pytest.raises(TypeError, match="class indices"):
+        categorical.log_prob(parameters_of(categorical, np.zeros((2, 3))), np.zeros(2, np.float32))
