@@ -1,0 +1,18 @@
+"""Metrics on the model contract alone: `evaluate` runs them all, `METRICS` names them."""
+
+from mmvae_jax.evaluation.bound import validation_bound
+from mmvae_jax.evaluation.context import Context, Settings
+from mmvae_jax.evaluation.driver import evaluate
+from mmvae_jax.evaluation.registry import METRICS
+from mmvae_jax.evaluation.result import NotApplicable, Result, read_results
+
+__all__ = [
+    "METRICS",
+    "Context",
+    "NotApplicable",
+    "Result",
+    "Settings",
+    "evaluate",
+    "read_results",
+    "validation_bound",
+]

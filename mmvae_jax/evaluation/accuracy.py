@@ -1,0 +1,49 @@
+"""How good the judges are: accuracy of each classifier on the real test items."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import jax
+import numpy as np
+
+from mmvae_jax.evaluation.classifiers import as_float, classify, labelled_items
+from mmvae_jax.evaluation.context import Context
+from mmvae_jax.evaluation.result import Result, mean
+
+_classify = functools.partial(jax.jit, static_argnums=0)(
+    lambda network, variables, x: classify(network, variables, as_float(x))
+)
+
+
+def classifier_accuracy(context: Context) -> dict[str, Result]:
+    """``classifier/accuracy/<name>`` over the labelled test rows, and their mean."""
+    results: dict[str, Result] = {}
+    for name, classifier in context.classifiers.items():
+        x, label = labelled_items(context.test, name)
+        if not len(x):
+            context.skipped[f"classifier/accuracy/{name}"] = "no test row has both it and a label"
+            continue
+        size = min(context.settings.batch_size, len(x))
+        found = np.concatenate(
+            [
+                np.asarray(_classify(classifier.network, classifier.variables, _full(part, size)))
+                for part in np.split(x, range(size, len(x), size))
+            ]
+        )[: len(x)]
+        results[f"classifier/accuracy/{name}"] = mean(found == label, "real test items")
+    errors = [result.standard_error or 0.0 for result in results.values()]
+    if results:
+        results["classifier/accuracy/mean"] = Result(
+            value=float(np.mean([result.value for result in results.values()])),
+            standard_error=math.hypot(*errors) / len(errors),
+            n=len(errors),
+            how="mean over modalities",
+        )
+    return results
+
+
+def _full(x: np.ndarray, size: int) -> np.ndarray:
+    """Repeats row 0 until there are ``size`` rows: one shape, one trace."""
+    return x if len(x) == size else np.concatenate([x, np.repeat(x[:1], size - len(x), 0)])

@@ -1,0 +1,97 @@
+"""The bound on log p(x) with everything given: comparable between models.
+
+log (1/K) sum_k p(x, z_k) / q(z_k | x), z_k from the model's own posterior, raw likelihoods:
+the importance-weighted bound of Burda et al. (2016), whatever the model was trained on.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmvae_jax import data, models, objectives
+from mmvae_jax.evaluation.context import Context, Settings, first_rows, stream
+from mmvae_jax.evaluation.result import NotApplicable, Result, mean
+from mmvae_jax.types import Array, Batch, Variables
+
+_VALIDATION_ROWS = 1000
+_VALIDATION_SAMPLES = 4  # at most: it runs again and again while training waits
+_CODES = 4096  # codes decoded at once: K times the rows of a batch stays below this
+
+
+def test_bound(context: Context) -> dict[str, Result]:
+    """``bound/test``: mean over the test rows, in nats; its error is over rows."""
+    samples = context.settings.bound_samples
+    seed = context.seed_for("bound/test")
+    parts = [
+        _bound(context.model, samples, context.variables, seed, np.uint32(index), batch)
+        for index, batch in enumerate(
+            context.batches(context.test, _rows(context.settings.batch_size, samples))
+        )
+    ]
+    bound = np.concatenate([np.asarray(values) for values, _ in parts])
+    counted = np.concatenate([np.asarray(weight) for _, weight in parts]) > 0
+    if not counted.any():
+        raise NotApplicable("no test row has anything present")
+    return {"bound/test": mean(bound[counted], f"K = {samples}, all present modalities given")}
+
+
+# pytest must not take it for a test.
+test_bound.__test__ = False
+
+
+def validation_bound(
+    model: Any, dataset: Any, config: Any
+) -> Callable[[Variables, int], dict[str, float]]:
+    """A callback for training: the same bound on the first 1,000 validation rows.
+
+    K is at most 4, so that it is quick. The noise is the same at every step, so that steps can be compared.
+
+    Args:
+      model: any model of the contract.
+      dataset: its ``validation`` split is used, and kept in memory.
+      config: the whole config, or its ``evaluation`` section.
+
+    Returns:
+      ``validate(variables, step) -> {"bound/validation": nats}``; {} without validation rows.
+    """
+    settings = Settings.from_config(config.get("evaluation", config))
+    samples = min(settings.bound_samples, _VALIDATION_SAMPLES)
+    split = first_rows(dataset.splits["validation"], _VALIDATION_ROWS)
+    size = min(_rows(settings.batch_size, samples), max(len(split), 1))
+    stored = list(data.batches(split, size))
+    seed = np.array([settings.seed, 0], np.uint32)
+
+    def validate(variables: Variables, step: int) -> dict[str, float]:
+        del step
+        parts = [
+            _bound(model, samples, variables, seed, np.uint32(index), batch)
+            for index, batch in enumerate(stored)
+        ]
+        total = sum(float(np.sum(np.where(w > 0, v, 0.0))) for v, w in _on_host(parts))
+        count = sum(float(np.sum(w > 0)) for _, w in _on_host(parts))
+        return {"bound/validation": total / count} if count else {}
+
+    return validate
+
+
+def _on_host(parts: list[tuple[Array, Array]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(np.asarray(values), np.asarray(weight)) for values, weight in parts]
+
+
+def _rows(batch_size: int, samples: int) -> int:
+    return max(1, min(batch_size, _CODES // samples))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _bound(
+    model: Any, samples: int, variables: Variables, seed: Array, index: Array, batch: Batch
+) -> tuple[Array, Array]:
+    """(bound [B] in nats, weight [B])."""
+    batch = models.prepare(batch)
+    log_w = model.log_weights(variables, stream(seed, index), batch, model.names, (), samples)
+    return objectives.iwae(log_w), batch["weight"]

@@ -1,0 +1,154 @@
+"""Does what is generated belong to the right class?
+
+Conditional: modality n is generated from modality m (one sample of the shared code, private codes
+from the prior, decoder mean) and classified; the class should be that of the row. Unconditional:
+all modalities are generated from one prior sample; all classifiers should agree.
+The recipe of MMVAE+ (Palumbo et al. 2023), with an exact pass over the test rows.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmvae_jax.evaluation.classifiers import classify
+from mmvae_jax.evaluation.context import Context, labelled, stream
+from mmvae_jax.evaluation.result import NotApplicable, Result, mean
+from mmvae_jax.types import Array, Batch, Variables
+
+Networks = tuple[tuple[str, nn.Module], ...]
+
+
+def conditional_coherence(context: Context) -> dict[str, Result]:
+    """``coherence/conditional/matrix`` [M sources, M targets] and its off-diagonal mean.
+
+    A row counts for a source where that modality is present. The column of a modality without a
+    classifier is NaN. The diagonal is self-coherence and enters no mean.
+    """
+    names = context.names
+    if len(names) < 2:
+        raise NotApplicable("the dataset has one modality only: nothing to cross over to")
+    hits, weight = _hits(context)
+    counts = weight.sum(-1)  # [M]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        matrix = (hits * weight[:, None]).sum(-1) / counts[:, None]
+        errors = np.sqrt(matrix * (1 - matrix) / counts[:, None])
+    how = "one sample from each given modality, private codes from the prior, decoder means"
+    results = {
+        "coherence/conditional/matrix": Result(
+            values=matrix, standard_error=errors, n=int(counts.max()), how=f"{how}; rows: given"
+        )
+    }
+    pairs = ~np.eye(len(names), dtype=bool) & np.isfinite(matrix)
+    if not pairs.any():
+        context.skipped["coherence/conditional/mean"] = "no pair of modalities could be judged"
+        return results
+    results["coherence/conditional/mean"] = Result(
+        value=float(matrix[pairs].mean()),
+        standard_error=_error_of_mean(hits, weight, matrix, pairs),
+        n=int(weight.any(0).sum()),
+        how=f"mean of {int(pairs.sum())} off-diagonal pairs; {how}",
+    )
+    return results
+
+
+def unconditional_coherence(context: Context) -> dict[str, Result]:
+    """``coherence/unconditional``: share of prior samples on which all classifiers agree."""
+    judges = context.classifiers
+    if len(judges) < 2:
+        raise NotApplicable("fewer than two modalities have a classifier: nothing to agree on")
+    networks, weights = _split(judges)
+    count = len(context.test)
+    size = min(context.settings.batch_size, count)
+    seed = context.seed_for("coherence/unconditional")
+    agree = [
+        _agreement(context.model, networks, size, context.variables, weights, seed, np.uint32(i))
+        for i in range(-(-count // size))
+    ]
+    agree = np.concatenate([np.asarray(part) for part in agree])[:count]
+    return {
+        "coherence/unconditional": mean(
+            agree, f"prior samples on which all {len(judges)} classifiers agree"
+        )
+    }
+
+
+def _hits(context: Context) -> tuple[np.ndarray, np.ndarray]:
+    """(whether the class is right [M sources, M targets, N], weight [M sources, N])."""
+    networks, weights = _split(context.classifiers)
+    columns = [context.names.index(name) for name, _ in networks]
+    hits, counted = [], []
+    for source in context.names:
+        seed = context.seed_for(f"coherence/conditional/{source}")
+        parts = [
+            _judged(
+                context.model, networks, source, context.variables, weights, seed, np.uint32(i), b
+            )
+            for i, b in enumerate(context.batches(context.test))
+        ]
+        found = np.concatenate([np.asarray(right) for right, _ in parts], -1)
+        row = np.full((len(context.names), found.shape[-1]), np.nan)
+        row[columns] = found
+        hits.append(row)
+        counted.append(np.concatenate([np.asarray(weight) for _, weight in parts]))
+    return np.stack(hits), np.stack(counted).astype(np.float64)
+
+
+def _error_of_mean(
+    hits: np.ndarray, weight: np.ndarray, matrix: np.ndarray, pairs: np.ndarray
+) -> float:
+    """Standard error over rows of the mean over pairs: a row's hits are not independent."""
+    share = weight / np.maximum(weight.sum(-1, keepdims=True), 1.0)  # [S, N]
+    deviation = share[:, None] * (hits - matrix[..., None])  # [S, M, N]
+    return float(np.sqrt((deviation[pairs].mean(0) ** 2).sum()))
+
+
+def _split(judges: Mapping[str, Any]) -> tuple[Networks, dict[str, Variables]]:
+    """The static half and the arrays of the classifiers."""
+    networks = tuple((name, judge.network) for name, judge in judges.items())
+    return networks, {name: judge.variables for name, judge in judges.items()}
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _judged(
+    model: Any,
+    networks: Networks,
+    source: str,
+    variables: Variables,
+    weights: Mapping[str, Variables],
+    seed: Array,
+    index: Array,
+    batch: Batch,
+) -> tuple[Array, Array]:
+    """(bool [targets, B], float32 [B]) for one batch and one given modality."""
+    generated = model.conditional(
+        variables, stream(seed, index), batch, (source,), 1, private="prior"
+    )
+    right = [
+        classify(network, weights[name], generated[name][0]) == batch["label"]
+        for name, network in networks
+    ]
+    present = batch["present"][source].astype(jnp.float32)
+    return jnp.stack(right), labelled(batch) * present
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _agreement(
+    model: Any,
+    networks: Networks,
+    count: int,
+    variables: Variables,
+    weights: Mapping[str, Variables],
+    seed: Array,
+    index: Array,
+) -> Array:
+    """bool [count]: all classifiers name the same class."""
+    generated = model.generate(variables, stream(seed, index), count)
+    found = jnp.stack([classify(net, weights[name], generated[name]) for name, net in networks])
+    return (found == found[:1]).all(0)

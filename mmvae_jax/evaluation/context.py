@@ -1,0 +1,137 @@
+"""What a metric is given: the model, its variables, the data, the settings, the classifiers."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmvae_jax import data, models
+from mmvae_jax.evaluation import classifiers
+from mmvae_jax.evaluation.result import NotApplicable
+from mmvae_jax.types import Batch, Variables
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """``config.evaluation`` as plain values.
+
+    Attributes:
+      batch_size: rows in one step of a pass over the data.
+      seed: of every random draw, and of the classifiers.
+      num_examples: test rows used; 0 means all.
+      bound_samples: K of ``bound/test`` and ``bound/validation``.
+      probe_train: training rows that the linear probes learn from; 0 means all.
+      classifier_epochs: passes over the training items when a classifier is trained; 0 means
+        chosen from their number.
+      cache_dir: folder for trained classifiers; empty means ``cache`` in the workdir.
+    """
+
+    batch_size: int = 256
+    seed: int = 0
+    num_examples: int = 0
+    bound_samples: int = 32
+    probe_train: int = 5000
+    classifier_epochs: int = 0
+    cache_dir: str = ""
+
+    @classmethod
+    def from_config(cls, config: Any) -> Settings:
+        """Takes the fields above from a mapping; what it lacks keeps the default."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: config[name] for name in names if name in config})
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Context:
+    """One evaluation. ``skipped`` collects {name: reason} of the numbers that cannot be had."""
+
+    model: Any
+    variables: Variables
+    dataset: Any
+    settings: Settings
+    workdir: Path
+    step: int
+    skipped: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The modalities, in the order of their specs."""
+        return tuple(spec.name for spec in self.dataset.specs)
+
+    @functools.cached_property
+    def test(self) -> Any:
+        """The test split, or its first ``num_examples`` rows."""
+        split = self.dataset.splits["test"]
+        if not len(split):
+            raise NotApplicable("the dataset has no test rows")
+        return first_rows(split, self.settings.num_examples or len(split))
+
+    @functools.cached_property
+    def classifiers(self) -> dict[str, classifiers.Classifier]:
+        """A trained classifier for each modality that can have one; trained on first use."""
+        self.require_labels()
+        cache = Path(self.settings.cache_dir or self.workdir / "cache")
+        found = {}
+        for spec in self.dataset.specs:
+            try:
+                found[spec.name] = classifiers.obtain(
+                    self.dataset,
+                    spec,
+                    cache_dir=cache,
+                    epochs=self.settings.classifier_epochs,
+                    seed=self.settings.seed,
+                )
+            except NotApplicable as reason:
+                self.skipped[f"classifier/accuracy/{spec.name}"] = str(reason)
+        if not found:
+            raise NotApplicable("no modality has a kind of data that can be classified")
+        return found
+
+    def require_labels(self) -> None:
+        """Raises `NotApplicable` where the dataset has no classes."""
+        labelled = all(self.dataset.splits[name].label is not None for name in ("train", "test"))
+        if not self.dataset.num_classes or not labelled:
+            raise NotApplicable(f"the dataset {self.dataset.name!r} has no labels")
+
+    def seed_for(self, purpose: str) -> np.ndarray:
+        """uint32 [2]: the seed and a number for the purpose; see `stream`."""
+        return np.array([self.settings.seed, zlib.crc32(purpose.encode())], np.uint32)
+
+    def batches(self, split: Any, batch_size: int | None = None) -> Iterator[Batch]:
+        """Every row once, in float32 batches of one size; padding rows have weight 0."""
+        size = min(batch_size or self.settings.batch_size, len(split))
+        for batch in data.batches(split, size):
+            yield models.prepare(batch)
+
+
+def stream(seed: jax.Array, index: jax.Array) -> jax.Array:
+    """The random key of batch ``index`` from `Context.seed_for`; made inside jit."""
+    key = jax.random.fold_in(jax.random.key(seed[0]), seed[1])
+    return jax.random.fold_in(key, index)
+
+
+def first_rows(split: Any, count: int) -> Any:
+    """The first ``count`` rows of a split."""
+    return select_rows(split, slice(0, count))
+
+
+def select_rows(split: Any, rows: slice | np.ndarray) -> Any:
+    """The named rows of a split, as a split."""
+    return dataclasses.replace(
+        split,
+        x={name: values[rows] for name, values in split.x.items()},
+        present={name: values[rows] for name, values in split.present.items()},
+        label=None if split.label is None else split.label[rows],
+    )
+
+
+def labelled(batch: Batch) -> jax.Array:
+    """float32 [B]: 1 for rows that count and have a class (a negative label means none)."""
+    return batch["weight"] * (batch["label"] >= 0).astype(batch["weight"].dtype)

@@ -1,0 +1,84 @@
+"""Runs every metric on a trained model, writes ``results.json`` and prints a table."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from tqdm import tqdm
+
+from mmvae_jax.evaluation import table
+from mmvae_jax.evaluation.context import Context, Settings
+from mmvae_jax.evaluation.registry import METRICS
+from mmvae_jax.evaluation.result import NotApplicable, Result, write_results
+from mmvae_jax.types import Variables
+
+_log = logging.getLogger(__name__)
+
+
+def evaluate(
+    model: Any,
+    variables: Variables,
+    dataset: Any,
+    config: Any,
+    workdir: str | os.PathLike[str],
+    *,
+    step: int,
+) -> dict[str, Result]:
+    """Every registered metric of one model on the test rows.
+
+    The draws come from ``config.evaluation.seed`` alone: the same call gives the same numbers.
+    With several processes each computes the same; process 0 writes and prints.
+
+    Args:
+      model: any model of the contract (``mmvae_jax.models.base``).
+      variables: its Flax collections.
+      dataset: see ``mmvae_jax.data.Dataset``.
+      config: the whole config, or its ``evaluation`` section.
+      workdir: gets ``results.json`` and, unless ``cache_dir`` says otherwise, ``cache/``.
+      step: the training step of these variables, recorded.
+
+    Returns:
+      The results by flat name. What could not be had is in ``results.json`` under "skipped".
+    """
+    start = time.monotonic()
+    context = Context(
+        model=model,
+        # To the host and back: replicated arrays of a mesh become arrays of one device.
+        variables=jax.tree.map(jnp.asarray, jax.device_get(variables)),
+        dataset=dataset,
+        settings=Settings.from_config(config.get("evaluation", config)),
+        workdir=Path(workdir),
+        step=int(step),
+    )
+    first = jax.process_index() == 0
+    results: dict[str, Result] = {}
+    with tqdm(METRICS.items(), desc="evaluate", disable=None if first else True) as progress:
+        for name, metric in progress:
+            progress.set_postfix_str(name)
+            results |= _run(name, metric, context)
+    results["step"] = Result(value=float(step), how="training step of the evaluated parameters")
+    results["seconds/evaluate"] = Result(
+        value=time.monotonic() - start, how="wall clock, training of the classifiers included"
+    )
+    if first:
+        write_results(context.workdir / "results.json", results, context.skipped)
+        print(table.render(results, context.skipped, context.names), flush=True)
+    return results
+
+
+def _run(name: str, metric: Any, context: Context) -> dict[str, Result]:
+    start = time.monotonic()
+    try:
+        found = metric(context)
+    except (NotApplicable, NotImplementedError) as reason:
+        context.skipped[name] = str(reason) or "this model cannot answer"
+        _log.info("%s skipped: %s", name, context.skipped[name])
+        return {}
+    _log.info("%s in %.1f s", name, time.monotonic() - start)
+    return found

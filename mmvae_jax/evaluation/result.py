@@ -1,0 +1,115 @@
+"""One measured number (or array of numbers), how sure it is, and how it was computed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_log = logging.getLogger(__name__)
+
+
+class NotApplicable(Exception):
+    """A metric has no meaning for this model or dataset; the text says why, in one line."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Result:
+    """A scalar ``value`` or an array of ``values``, never both.
+
+    Attributes:
+      value: the scalar.
+      values: the array, of any shape; NaN where an entry does not exist.
+      standard_error: of the scalar, or of each entry of the array; None where there is none.
+      n: how many examples (or draws) it is a mean over.
+      how: a few words on how it was computed.
+    """
+
+    value: float | None = None
+    values: np.ndarray | None = None
+    standard_error: float | np.ndarray | None = None
+    n: int = 1
+    how: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.value is None) == (self.values is None):
+            raise ValueError("a Result has either a value or values")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``results.json``; a number that does not exist is null."""
+        name, content = ("value", self.value) if self.values is None else ("values", self.values)
+        return {
+            name: _plain(content),
+            "standard_error": _plain(self.standard_error),
+            "n": int(self.n),
+            "how": self.how,
+        }
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Result:
+        """The inverse of `to_json`."""
+        error = entry.get("standard_error")
+        values = entry.get("values")
+        value = entry.get("value")
+        return cls(
+            value=None if values is not None else (math.nan if value is None else float(value)),
+            values=None if values is None else np.asarray(values, float),
+            standard_error=np.asarray(error, float) if isinstance(error, list) else error,
+            n=int(entry.get("n", 1)),
+            how=str(entry.get("how", "")),
+        )
+
+
+def _plain(content: Any) -> Any:
+    if content is None:
+        return None
+    if np.ndim(content):
+        return [_plain(item) for item in np.asarray(content)]
+    number = float(content)
+    return number if math.isfinite(number) else None
+
+
+def mean(values: np.ndarray, how: str) -> Result:
+    """The mean of one number per example, ``values`` [N], and its standard error over them."""
+    values = np.asarray(values, np.float64)
+    n = len(values)
+    error = float(values.std(ddof=1) / math.sqrt(n)) if n > 1 else None
+    return Result(value=float(values.mean()), standard_error=error, n=n, how=how)
+
+
+def read_results(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The parsed ``results.json``, or {} where there is none or it cannot be read."""
+    path = Path(path)
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        _log.warning("%s cannot be read (%s): it is written anew", path, error)
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_results(
+    path: str | os.PathLike[str],
+    results: Mapping[str, Result],
+    skipped: Mapping[str, str],
+) -> None:
+    """Replaces ``results.json`` in one move; a ``seconds/train`` that it holds is kept."""
+    path = Path(path)
+    content: dict[str, Any] = {name: result.to_json() for name, result in results.items()}
+    kept = read_results(path).get("seconds/train")
+    if kept is not None:
+        content.setdefault("seconds/train", kept)
+    content["skipped"] = dict(skipped)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)
