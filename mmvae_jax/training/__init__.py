@@ -1,0 +1,18 @@
+"""Training: state, step, loop, checkpoints, and where arrays and files go."""
+
+from mmvae_jax.training.checkpoints import restore_variables
+from mmvae_jax.training.failure import NonFiniteLoss
+from mmvae_jax.training.loop import FitResult, fit
+from mmvae_jax.training.runtime import configure, initialize_distributed
+from mmvae_jax.training.workdir import prepare_workdir, read_run
+
+__all__ = [
+    "FitResult",
+    "NonFiniteLoss",
+    "configure",
+    "fit",
+    "initialize_distributed",
+    "prepare_workdir",
+    "read_run",
+    "restore_variables",
+]

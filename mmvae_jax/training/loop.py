@@ -1,0 +1,285 @@
+"""The training loop: evaluate, checkpoint, fetch, step, in this order until the steps are made."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from mmvae_jax import data
+from mmvae_jax.models import prepare
+from mmvae_jax.training import optimizer as optimizers
+from mmvae_jax.training import sharding
+from mmvae_jax.training import state as states
+from mmvae_jax.training import step as steps
+from mmvae_jax.training.checkpoints import Checkpoints
+from mmvae_jax.training.failure import NonFiniteLoss, describe
+from mmvae_jax.training.metric_writer import MetricWriter
+from mmvae_jax.training.progress import Progress
+from mmvae_jax.types import UserError, Variables
+
+Validate = Callable[[Variables, int], Mapping[str, float]]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class FitResult:
+    """What `fit` leaves: the trained state, and how long it took.
+
+    Attributes:
+      state: state after the last step.
+      seconds: wall time of all starts of this run, compilation and validation included.
+      steps: updates made since the very first start.
+    """
+
+    state: states.TrainState
+    seconds: float
+    steps: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """When what happens; all of it a function of the step, so every start agrees."""
+
+    seed: int
+    batch_size: int
+    num_examples: int
+    total_steps: int
+    log_every: int
+    checkpoint_every: int
+
+    @classmethod
+    def from_config(cls, config: Any, num_examples: int) -> Plan:
+        """Derives step counts from a config and the size of the training split."""
+        if num_examples < 1:
+            raise UserError("the training split is empty: there is nothing to train on")
+        per_epoch = data.steps_per_epoch(num_examples, config.batch_size)
+        return cls(
+            seed=config.seed,
+            batch_size=config.batch_size,
+            num_examples=num_examples,
+            total_steps=config.num_epochs * per_epoch,
+            log_every=config.training.log_every,
+            checkpoint_every=config.training.checkpoint_every or per_epoch,
+        )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates in one pass over the training split."""
+        return data.steps_per_epoch(self.num_examples, self.batch_size)
+
+    def is_checkpoint(self, step: int) -> bool:
+        """Whether the run is validated and saved after this many steps."""
+        return step % self.checkpoint_every == 0 or step == self.total_steps
+
+    def chunk_end(self, step: int) -> int:
+        """Where the chunk that begins at `step` ends: at the next line or checkpoint.
+
+        Ends are fixed points of the run, not counted from where a start began: a resumed run logs
+        means over the same steps as the uninterrupted one.
+        """
+        line = (step // self.log_every + 1) * self.log_every
+        checkpoint = (step // self.checkpoint_every + 1) * self.checkpoint_every
+        return min(line, checkpoint, self.total_steps)
+
+    def indices(self, start: int, stop: int) -> np.ndarray:
+        """Rows of the batches of steps start..stop-1, filled up with -1 to [log_every, batch]."""
+        rows = np.full((self.log_every, self.batch_size), -1, np.int32)
+        rows[: stop - start] = data.batch_indices(
+            self.seed,
+            start,
+            stop - start,
+            num_examples=self.num_examples,
+            batch_size=self.batch_size,
+        )
+        return rows
+
+
+def fit(
+    model: Any,
+    dataset: Any,
+    config: Any,
+    workdir: str | Path,
+    *,
+    validate: Validate | None = None,
+) -> FitResult:
+    """Trains a model, or continues its training from the newest whole checkpoint in `workdir`.
+
+    The training split lies on the devices as it is stored. Process 0 writes metrics; checkpoints
+    are written by all. A run whose steps are all made is returned as it is.
+
+    Args:
+      model: see `mmvae_jax.models` (used here: `names`, `init`, `loss`).
+      dataset: a `mmvae_jax.data.Dataset`.
+      config: reads `seed`, `batch_size`, `num_epochs`, `optimizer` and `training`.
+      workdir: the run's folder (see `workdir.prepare_workdir`).
+      validate: called with the variables and the step before each checkpoint, by all processes;
+        what it returns is logged, and `bound/validation` (higher is better) decides the best step.
+
+    Raises:
+      NonFiniteLoss: the loss, its gradient or a parameter turned non-finite. The state before that
+        step is the newest checkpoint then.
+      UserError: bad options, or checkpoints that cannot be continued from.
+    """
+    split = dataset.splits["train"]
+    plan = Plan.from_config(config, len(split))
+    mesh = sharding.data_mesh()
+    sharding.check_batch_size(plan.batch_size, mesh)
+    optimizer = optimizers.make(config.optimizer, plan.total_steps)
+    rows = {"x": split.x, "present": split.present}
+    if split.label is not None:
+        rows["label"] = split.label
+    run = _Run(plan, mesh, tuple(model.names), Path(workdir), validate)
+    first = prepare(steps.take(rows, plan.indices(0, 1)[0]))
+    seed = np.uint32(plan.seed)
+    initialize = states.initializer(model, optimizer)
+    with Checkpoints(workdir, _json_config(config)) as checkpoints:
+        restored = checkpoints.restore(states.abstract(initialize, first, seed, mesh))
+        if restored is None:
+            state = states.create(initialize, first, seed, mesh)
+        else:
+            state, meta = restored
+            if meta["step"] >= plan.total_steps:
+                return FitResult(state, meta["seconds"], meta["step"])
+            run.continue_from(meta["seconds"])
+            _log.info("continuing from step %d of %d", meta["step"], plan.total_steps)
+        chunk = steps.make_chunk(model, optimizer, prepare, mesh)
+        state = run.train(chunk, state, sharding.put_replicated(rows, mesh), checkpoints)
+        return FitResult(state, run.seconds, int(state.step))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Dispatched:
+    """A chunk on its way: its steps, and what it will tell."""
+
+    start: int
+    stop: int
+    summary: steps.Summary
+
+
+class _Run:
+    """The host's side of one start of a run: it dispatches chunks and reads their summaries."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        mesh: Mesh,
+        modalities: tuple[str, ...],
+        workdir: Path,
+        validate: Validate | None,
+    ) -> None:
+        self._plan, self._mesh, self._modalities = plan, mesh, modalities
+        self._workdir, self._validate = workdir, validate
+        self._writes = jax.process_index() == 0
+        self._began = time.monotonic()
+        self._stopwatch = self._began
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run, that of earlier starts included."""
+        return time.monotonic() - self._began
+
+    def continue_from(self, seconds: float) -> None:
+        """Counts the time of earlier starts."""
+        self._began -= seconds
+
+    def train(
+        self, chunk: Any, state: states.TrainState, rows: Any, checkpoints: Checkpoints
+    ) -> states.TrainState:
+        """Makes all steps that are left and leaves the last state in a checkpoint."""
+        plan, step = self._plan, int(state.step)
+        halted = sharding.put_replicated(np.array(False), self._mesh)
+        with contextlib.ExitStack() as stack:
+            self._writer = stack.enter_context(MetricWriter(self._workdir, step, self._writes))
+            self._progress = stack.enter_context(
+                Progress(plan.total_steps, step, shown=self._writes)
+            )
+            waiting: collections.deque[_Dispatched] = collections.deque()
+            self._stopwatch = time.monotonic()
+            while step < plan.total_steps:
+                stop = plan.chunk_end(step)
+                indices = sharding.put_replicated(plan.indices(step, stop), self._mesh)
+                state, halted, summary = chunk(
+                    state, halted, rows, indices, np.int32(stop - step), np.uint32(plan.seed)
+                )
+                waiting.append(_Dispatched(step, stop, summary))
+                step = stop
+                # One chunk stays in flight while the one before it is read and logged.
+                while len(waiting) > (0 if plan.is_checkpoint(step) else 1):
+                    metrics = self._read(waiting.popleft(), state, checkpoints)
+                if plan.is_checkpoint(step):
+                    self._evaluate_and_save(state, step, metrics, checkpoints)
+        return state
+
+    def _read(
+        self, chunk: _Dispatched, state: states.TrainState, checkpoints: Checkpoints
+    ) -> dict[str, float]:
+        """Waits for a chunk's summary, logs it, and ends the run if the chunk failed."""
+        summary = jax.device_get(chunk.summary)
+        now = time.monotonic()
+        made = int(summary.steps)
+        metrics = {
+            "epoch": round((chunk.start + made) / self._plan.steps_per_epoch, 4),
+            "examples_per_second": made * self._plan.batch_size / (now - self._stopwatch),
+            **{name: float(value) for name, value in summary.terms.items()},
+        }
+        self._stopwatch = now
+        if chunk.start + made < chunk.stop:
+            self._fail(summary, state, metrics, checkpoints)
+        self._progress.update(chunk.stop, metrics["loss"])
+        if not self._plan.is_checkpoint(chunk.stop):
+            self._writer.write(chunk.stop, metrics)
+        return metrics
+
+    def _evaluate_and_save(
+        self,
+        state: states.TrainState,
+        step: int,
+        metrics: dict[str, float],
+        checkpoints: Checkpoints,
+    ) -> None:
+        if self._validate is not None:
+            measured = self._validate(state.variables, step)
+            metrics = {**metrics, **{name: float(value) for name, value in measured.items()}}
+        # First the line, then the checkpoint: killed in between, the next start drops the line and
+        # makes it again; the other way round it would be missing.
+        self._writer.write(step, metrics)
+        checkpoints.save(state, metrics=metrics, seconds=self.seconds)
+        self._stopwatch = time.monotonic()
+
+    def _fail(
+        self,
+        summary: steps.Summary,
+        state: states.TrainState,
+        metrics: dict[str, float],
+        checkpoints: Checkpoints,
+    ) -> NoReturn:
+        """Saves the last good state, which later chunks left as it was, and raises."""
+        step = int(state.step)
+        if int(summary.steps) > 0:
+            self._writer.write(step, metrics)
+        checkpoints.save(state, metrics={}, seconds=self.seconds)
+        checkpoints.wait()
+        terms = {name: float(value) for name, value in summary.last.terms.items()}
+        params = state.variables["params"]
+        found = describe(step, terms, summary.last.finite_gradients, params, self._modalities)
+        raise NonFiniteLoss(
+            f"{found}; the state before it is checkpoint {step} in {self._workdir}: try a lower "
+            "config.optimizer.learning_rate or a config.optimizer.clip_norm in a new workdir"
+        )
+
+
+def _json_config(config: Any) -> dict[str, Any]:
+    values = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+    return json.loads(json.dumps(values))
