@@ -49,7 +49,8 @@ def validation_bound(
 ) -> Callable[[Variables, int], dict[str, float]]:
     """A callback for training: the same bound on the first 1,000 validation rows.
 
-    K is at most 4, so that it is quick. The noise is the same at every step, so that steps can be compared.
+    K is at most 4, so that it is quick; the noise is the same at every step, so that steps can
+    be compared.
 
     Args:
       model: any model of the contract.

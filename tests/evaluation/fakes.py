@@ -1,0 +1,164 @@
+"""A dataset of noisy prototypes, and a model whose every metric is known beforehand."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmvae_jax.data import Dataset, Split
+from mmvae_jax.types import ModalitySpec
+
+CLASSES = 4
+NAMES = ("a", "b", "v")  # two images and a vector
+
+
+def specs(names: tuple[str, ...] = NAMES) -> tuple[ModalitySpec, ...]:
+    known = {
+        "a": ModalitySpec(name="a", shape=(8, 8, 3), private_dim=2),
+        "b": ModalitySpec(name="b", shape=(9, 8, 1), private_dim=2),
+        "v": ModalitySpec(name="v", shape=(5,), dtype="float32", likelihood="normal"),
+        "t": ModalitySpec(name="t", shape=(3,), dtype="int32", num_classes=7),
+    }
+    return tuple(known[name] for name in names)
+
+
+def prototypes(names: tuple[str, ...] = NAMES) -> dict[str, np.ndarray]:
+    """One item per class and modality, float32, images in [0, 1]."""
+    generator = np.random.default_rng(5)
+    found = {}
+    for spec in specs(names):
+        shape = (CLASSES, *spec.shape)
+        if spec.dtype == "uint8":
+            found[spec.name] = generator.integers(0, 2, shape).astype(np.float32) * 0.8 + 0.1
+        elif spec.dtype == "int32":
+            found[spec.name] = generator.integers(0, 7, shape).astype(np.int32)
+        else:
+            found[spec.name] = 3 * generator.normal(size=shape).astype(np.float32)
+    return found
+
+
+def split(count: int, seed: int, names: tuple[str, ...] = NAMES) -> Split:
+    generator = np.random.default_rng(seed)
+    label = (np.arange(count) % CLASSES).astype(np.int32)
+    x = {}
+    for name, items in prototypes(names).items():
+        if items.dtype == np.int32:
+            x[name] = items[label]
+            continue
+        noisy = items[label] + 0.05 * generator.normal(size=(count, *items.shape[1:]))
+        image = items.ndim == 4
+        x[name] = (
+            (np.clip(noisy, 0, 1) * 255).round().astype(np.uint8)
+            if image
+            else noisy.astype(np.float32)
+        )
+    return Split.complete(x, label)
+
+
+def dataset(names: tuple[str, ...] = NAMES, *, test: int = 50, labels: bool = True) -> Dataset:
+    splits = {
+        "train": split(400, 0, names),
+        "validation": split(30, 1, names),
+        "test": split(test, 2, names),
+    }
+    if not labels:
+        splits = {name: dataclasses.replace(part, label=None) for name, part in splits.items()}
+    return Dataset("fake", specs(names), splits, CLASSES if labels else 0)
+
+
+def variables(names: tuple[str, ...] = NAMES) -> dict[str, Any]:
+    return {"params": {name: jnp.asarray(items) for name, items in prototypes(names).items()}}
+
+
+@dataclasses.dataclass(frozen=True)
+class FakeModel:
+    """Knows the class of what it is given and shows the prototypes of that class.
+
+    Attributes:
+      specs: its modalities.
+      wrong: pairs (given, target) for which the next class is shown.
+      agree: whether prior samples show one class in every modality.
+      informative_private: whether private codes hold the class.
+    """
+
+    specs: tuple[ModalitySpec, ...]
+    wrong: tuple[tuple[str, str], ...] = ()
+    agree: bool = True
+    informative_private: bool = False
+
+    @property
+    def names(self):
+        return tuple(spec.name for spec in self.specs)
+
+    def _class_of(self, params, batch, name):
+        x = batch["x"][name].astype(jnp.float32)
+        items = params["params"][name].astype(jnp.float32)
+        axes = tuple(range(2, x.ndim + 1))
+        return jnp.argmin(((x[:, None] - items[None]) ** 2).sum(axes), 1)
+
+    def _show(self, params, name, classes):
+        return params["params"][name][classes % CLASSES]
+
+    def conditional(
+        self, params, rng, batch, given, num_samples, private="prior", private_scale=1.0
+    ):
+        found = self._class_of(params, batch, given[0])
+        shown = {
+            name: self._show(params, name, found + int((given[0], name) in self.wrong))
+            for name in self.names
+        }
+        return {
+            name: jnp.broadcast_to(x[None], (num_samples, *x.shape)) for name, x in shown.items()
+        }
+
+    def generate(self, params, rng, n, private_scale=1.0):
+        first = jax.random.randint(rng, (n,), 0, CLASSES)
+        return {
+            name: self._show(params, name, first + (0 if self.agree else index))
+            for index, name in enumerate(self.names)
+        }
+
+    def _codes(self, params, batch, given):
+        one_hot = jax.nn.one_hot(self._class_of(params, batch, given[0]), CLASSES)
+        private = {
+            spec.name: one_hot[:, : spec.private_dim + 2]
+            if self.informative_private
+            else jnp.zeros((one_hot.shape[0], CLASSES))
+            for spec in self.specs
+            if spec.private_dim
+        }
+        return one_hot, private
+
+    def sample_posterior(self, params, rng, batch, given, num_samples):
+        shared, private = self._codes(params, batch, given)
+        noise = 0.1 * jax.random.normal(rng, (num_samples, *shared.shape))
+        return shared[None] + noise, {
+            name: code[None] + 0.1 * jax.random.normal(rng, (num_samples, *code.shape))
+            for name, code in private.items()
+        }
+
+    def embed(self, params, batch, given=None):
+        shared, private = self._codes(params, batch, given or self.names)
+        return {"shared": shared} | {f"private/{name}": code for name, code in private.items()}
+
+    def decode(self, params, shared, private):
+        classes = jnp.argmax(shared, -1)
+        return {name: {"loc": self._show(params, name, classes)} for name in self.names}
+
+    def mean(self, parameters):
+        return {name: values["loc"] for name, values in parameters.items()}
+
+    def log_weights(self, params, rng, batch, given, of, num_samples):
+        """-1, ..., -K in every row where something is present: the bound is known."""
+        values = -jnp.arange(1.0, num_samples + 1)[:, None]
+        return jnp.broadcast_to(values, (num_samples, batch["weight"].shape[0]))
+
+
+def bound_of(num_samples: int) -> float:
+    """log (1/K) sum_k exp(-k)."""
+    return math.log(sum(math.exp(-k) for k in range(1, num_samples + 1)) / num_samples)

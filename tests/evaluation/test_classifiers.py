@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmvae_jax.evaluation import classifiers
+from mmvae_jax.evaluation.result import NotApplicable
+from mmvae_jax.types import ModalitySpec
+from tests.evaluation import fakes
+
+
+def obtain(dataset, name, folder, *, epochs=2):
+    spec = next(spec for spec in dataset.specs if spec.name == name)
+    return classifiers.obtain(dataset, spec, cache_dir=folder, epochs=epochs, seed=0)
+
+
+def same(first, second):
+    return all(
+        jax.tree.leaves(
+            jax.tree.map(lambda a, b: bool((a == b).all()), first.variables, second.variables)
+        )
+    )
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (9, 7, 2), (28, 28, 3)])
+def test_patches_make_a_strided_convolution(shape, generator):
+    x = jnp.asarray(generator.normal(size=(2, *shape)), jnp.float32)
+    kernel = jnp.asarray(generator.normal(size=(4, 4, shape[-1], 5)), jnp.float32)
+    pads = [(1, 1 + side % 2) for side in shape[:2]]
+    expected = jax.lax.conv_general_dilated(
+        x, kernel, (2, 2), pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    # patches order: corner (row, column of 2x2), then row and column inside it, then channel.
+    matrix = kernel.reshape(2, 2, 2, 2, shape[-1], 5).transpose(0, 2, 1, 3, 4, 5).reshape(-1, 5)
+    np.testing.assert_allclose(classifiers.patches(x) @ matrix, expected, atol=1e-4)
+
+
+def test_shifted_images_keep_their_content():
+    images = jnp.arange(16 * 16, dtype=jnp.uint8).reshape(1, 16, 16, 1)
+    moved = np.asarray(classifiers.shifted(jax.random.key(0), jnp.repeat(images, 64, 0)))
+    centre = moved[:, 8, 8, 0].astype(int) - (8 * 16 + 8)
+    assert set(centre) == {r * 16 + c for r in (-1, 0, 1) for c in (-1, 0, 1)}
+
+
+def test_learns_images_and_vectors_and_ignores_rows_without_class(tmp_path):
+    dataset = fakes.dataset()
+    train = dataset.splits["train"]
+    train.label[:100] = -1
+    train.present["a"][100:150] = False
+    x, label = classifiers.labelled_items(train, "a")
+    assert len(x) == len(label) == 250 and (label >= 0).all()
+    test = dataset.splits["test"]
+    for name in ("a", "v"):
+        found = obtain(dataset, name, tmp_path, epochs=20)
+        items = classifiers.as_float(jnp.asarray(test.x[name]))
+        np.testing.assert_array_equal(found(items), test.label)
+        np.testing.assert_array_equal(found(items[None])[0], test.label)
+
+
+def test_cache_is_used_only_where_it_fits(tmp_path, caplog):
+    dataset = fakes.dataset()
+    first = obtain(dataset, "a", tmp_path)
+    (path,) = tmp_path.iterdir()
+    assert path.suffix == ".npz" and path.name.startswith("classifier-a-")
+    written = path.stat().st_mtime_ns
+    assert same(first, obtain(dataset, "a", tmp_path))
+    assert path.stat().st_mtime_ns == written
+
+    # The file of another dataset under the name that this one would have.
+    other = dataclasses.replace(dataset, fingerprint="other")
+    obtain(other, "a", tmp_path)
+    (new,) = set(tmp_path.iterdir()) - {path}
+    new.write_bytes(path.read_bytes())
+    caplog.clear()
+    obtain(other, "a", tmp_path)
+    assert "belongs to another dataset" in caplog.text
+
+    for damage in (b"", path.read_bytes()[:-100], b"\x80\x04pickle"):
+        path.write_bytes(damage)
+        caplog.clear()
+        assert same(first, obtain(dataset, "a", tmp_path))
+        assert "damaged" in caplog.text
+
+
+def test_a_flipped_byte_in_the_cache_is_noticed(tmp_path, caplog):
+    dataset = fakes.dataset()
+    first = obtain(dataset, "v", tmp_path)
+    (path,) = tmp_path.iterdir()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x40
+    path.write_bytes(bytes(content))
+    assert same(first, obtain(dataset, "v", tmp_path))
+    assert "damaged" in caplog.text
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    obtain(fakes.dataset(), "v", tmp_path / "file")
+    assert "was not written" in caplog.text
+
+
+def test_a_modality_name_cannot_leave_the_cache(tmp_path):
+    spec = ModalitySpec(name="../../x", shape=(5,), dtype="float32")
+    base = fakes.dataset(("v",))
+    splits = {
+        name: dataclasses.replace(
+            part, x={spec.name: part.x["v"]}, present={spec.name: part.present["v"]}
+        )
+        for name, part in base.splits.items()
+    }
+    dataset = dataclasses.replace(base, specs=(spec,), splits=splits)
+    obtain(dataset, spec.name, tmp_path / "cache")
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ModalitySpec(name="small", shape=(4, 4, 3)),
+        ModalitySpec(name="tokens", shape=(32,), dtype="int32", num_classes=90),
+        ModalitySpec(name="label", shape=(), dtype="int32", num_classes=10),
+    ],
+)
+def test_other_kinds_are_refused_with_the_reason(spec):
+    with pytest.raises(NotApplicable, match=spec.name):
+        classifiers.network_for(spec, 10)

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from mmvae_jax.evaluation import METRICS, NotApplicable, Result, evaluate, validation_bound
+from mmvae_jax.evaluation.result import write_results
+from tests.evaluation import fakes
+
+CONFIG = {
+    "evaluation": {
+        "batch_size": 16,
+        "bound_samples": 3,
+        "probe_train": 100,
+        "classifier_epochs": 15,
+    }
+}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def run(model, dataset, workdir, cache, **overrides):
+    names = tuple(spec.name for spec in dataset.specs)
+    section = CONFIG["evaluation"] | {"cache_dir": str(cache)} | overrides
+    found = evaluate(
+        model, fakes.variables(names), dataset, {"evaluation": section}, workdir, step=7
+    )
+    return found, json.loads((workdir / "results.json").read_text())
+
+
+def test_everything_of_a_known_model(tmp_path, cache, capsys):
+    (tmp_path / "results.json").write_text('{"seconds/train": {"value": 12.5}, "old": 1}')
+    model = fakes.FakeModel(fakes.specs(), wrong=(("a", "v"), ("b", "b")))
+    results, stored = run(model, fakes.dataset(), tmp_path, cache)
+    # The fake shows the right prototype but for a -> v and b -> b.
+    np.testing.assert_array_equal(
+        results["coherence/conditional/matrix"].values, [[1, 1, 0], [1, 0, 1], [1, 1, 1]]
+    )
+    mean = results["coherence/conditional/mean"]
+    assert (mean.value, mean.n) == (pytest.approx(5 / 6), 50)
+    assert mean.standard_error == 0  # every row has the same five hits
+    assert results["coherence/unconditional"].value == 1
+    assert results["coherence/unconditional"].n == 50
+    assert results["classifier/accuracy/mean"].value == 1
+    assert results["probe/shared/mean"].value > 0.95
+    assert results["probe/private/mean"].value < 0.5
+    assert results["bound/test"].value == pytest.approx(fakes.bound_of(3), abs=1e-5)
+    assert results["bound/test"].n == 50
+    assert stored["seconds/train"] == {"value": 12.5} and "old" not in stored
+    assert stored["coherence/conditional/matrix"]["values"][0] == [1, 1, 0]
+    assert set(stored["bound/test"]) == {"value", "standard_error", "n", "how"}
+    assert stored["step"]["value"] == 7 and stored["seconds/evaluate"]["value"] > 0
+    assert stored["skipped"] == {"probe/private/v": "it has no private code"}
+    printed = capsys.readouterr().out
+    assert "from a" in printed and "to v" in printed and "classifier accuracy" in printed
+
+
+def test_prior_samples_that_disagree_and_private_codes_that_tell(tmp_path, cache):
+    model = fakes.FakeModel(fakes.specs(), agree=False, informative_private=True)
+    results, _ = run(model, fakes.dataset(), tmp_path, cache)
+    assert results["coherence/unconditional"].value == 0
+    assert results["probe/private/a"].value > 0.95
+
+
+def test_absent_rows_do_not_count(tmp_path, cache):
+    dataset = fakes.dataset()
+    test = dataset.splits["test"]
+    test.present["a"][:30] = False
+    # What an absent modality holds would be taken for another class.
+    test.x["a"][:30] = test.x["a"][1:31].copy()
+    results, _ = run(fakes.FakeModel(fakes.specs()), dataset, tmp_path, cache)
+    matrix = results["coherence/conditional/matrix"]
+    np.testing.assert_array_equal(matrix.values, np.ones((3, 3)))
+    assert results["probe/shared/a"].n == 20
+    assert results["classifier/accuracy/a"].n == 20
+    assert results["bound/test"].n == 50
+
+
+@pytest.mark.parametrize("count", [5, 17])
+def test_fewer_test_rows_than_a_batch_and_a_padded_last_batch(tmp_path, cache, count):
+    dataset = fakes.dataset(test=count)
+    results, _ = run(fakes.FakeModel(fakes.specs()), dataset, tmp_path, tmp_path / "c")
+    assert results["coherence/conditional/mean"].n == count
+    assert results["coherence/conditional/mean"].value == 1
+    assert results["bound/test"].n == count
+
+
+def test_num_examples_limits_the_test_rows(tmp_path, cache):
+    results, _ = run(
+        fakes.FakeModel(fakes.specs()), fakes.dataset(), tmp_path, cache, num_examples=9
+    )
+    assert results["bound/test"].n == results["coherence/unconditional"].n == 9
+
+
+def test_without_labels_label_metrics_are_skipped_with_the_reason(tmp_path, cache):
+    results, stored = run(
+        fakes.FakeModel(fakes.specs()), fakes.dataset(labels=False), tmp_path, cache
+    )
+    assert set(results) == {"bound/test", "step", "seconds/evaluate"}
+    reason = "the dataset 'fake' has no labels"
+    assert stored["skipped"] == {name: reason for name in METRICS if not name.startswith("bound")}
+
+
+def test_one_modality_has_nothing_to_cross_over_to(tmp_path, cache):
+    names = ("a",)
+    results, stored = run(
+        fakes.FakeModel(fakes.specs(names)), fakes.dataset(names), tmp_path, cache
+    )
+    assert "one modality only" in stored["skipped"]["coherence/conditional"]
+    assert "coherence/unconditional" in stored["skipped"]
+    assert results["probe/shared/mean"].value > 0.95
+
+
+def test_a_modality_without_a_classifier_is_a_null_column(tmp_path, cache):
+    names = ("a", "b", "t")
+    results, stored = run(
+        fakes.FakeModel(fakes.specs(names)), fakes.dataset(names), tmp_path, cache
+    )
+    column = [row[2] for row in stored["coherence/conditional/matrix"]["values"]]
+    assert column == [None] * 3
+    assert results["coherence/conditional/mean"].value == 1
+    assert "shape [3] and type int32" in stored["skipped"]["classifier/accuracy/t"]
+
+
+def test_a_model_that_cannot_answer_says_so(tmp_path, cache):
+    class NoDensity(fakes.FakeModel):
+        def log_weights(self, *args):
+            raise NotImplementedError("it has no p(z)")
+
+    _, stored = run(NoDensity(fakes.specs()), fakes.dataset(labels=False), tmp_path, cache)
+    assert stored["skipped"]["bound/test"] == "it has no p(z)"
+
+
+def test_the_same_seed_gives_the_same_numbers(tmp_path, cache):
+    model = fakes.FakeModel(fakes.specs())
+    first, _ = run(model, fakes.dataset(), tmp_path, cache)
+    second, _ = run(model, fakes.dataset(), tmp_path, cache)
+    assert first["probe/shared/mean"].value == second["probe/shared/mean"].value
+
+
+def test_a_damaged_results_file_is_replaced(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text("{half of")
+    write_results(path, {"x": Result(value=float("nan"))}, {})
+    assert json.loads(path.read_text())["x"]["value"] is None
+    assert [item.name for item in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_validation_bound_is_repeatable_and_exact():
+    dataset = fakes.dataset()
+    validate = validation_bound(fakes.FakeModel(fakes.specs()), dataset, CONFIG)
+    found = validate(fakes.variables(), 0)
+    assert found == {"bound/validation": pytest.approx(fakes.bound_of(3), abs=1e-5)}
+    assert validate(fakes.variables(), 5) == found
+
+
+def test_results_survive_json():
+    result = Result(values=np.array([[1.0, np.nan]]), standard_error=np.array([[0.1, np.nan]]))
+    again = Result.from_json(json.loads(json.dumps(result.to_json())))
+    np.testing.assert_array_equal(again.values, [[1.0, np.nan]])
+    with pytest.raises(ValueError, match="value or values"):
+        Result()
+    assert issubclass(NotApplicable, Exception)
