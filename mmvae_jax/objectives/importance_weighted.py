@@ -44,13 +44,11 @@ def masked_log_sum_exp(log_w: ArrayLike, axis: Axis, *, where: ArrayLike | None 
     """
     (log_w,) = as_float32(log_w)
     selected = _mask(where, log_w.shape)
-    # Two selections, before and after the exponential: with the second alone, the gradient of what
-    # is not selected would be 0 * NaN.
-    log_w = jnp.where(selected, log_w, 0.0)
     peak = jax.lax.stop_gradient(
         jnp.max(log_w, axis, keepdims=True, where=selected, initial=-jnp.inf)
     )
     peak = jnp.where(jnp.isfinite(peak), peak, 0.0)
+    # Selected before the exponential too: its derivative of what is left out could be 0 * NaN.
     total = jnp.sum(jnp.exp(jnp.where(selected, log_w - peak, 0.0)), axis, where=selected)
     empty = total == 0.0
     log_total = jnp.log(jnp.where(empty, 1.0, total)) + jnp.squeeze(peak, axis)
