@@ -4,15 +4,23 @@ from mmvae_jax.evaluation.bound import validation_bound
 from mmvae_jax.evaluation.context import Context, Settings
 from mmvae_jax.evaluation.driver import evaluate
 from mmvae_jax.evaluation.registry import METRICS
-from mmvae_jax.evaluation.result import NotApplicable, Result, read_results
+from mmvae_jax.evaluation.result import (
+    RESULTS_FILE,
+    NotApplicable,
+    Result,
+    load_results,
+    write_results,
+)
 
 __all__ = [
     "METRICS",
+    "RESULTS_FILE",
     "Context",
     "NotApplicable",
     "Result",
     "Settings",
     "evaluate",
-    "read_results",
+    "load_results",
     "validation_bound",
+    "write_results",
 ]

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 _RECIPE = 1
 _BATCH = 128
 _LEARNING_RATE = 2e-3
-_ITEMS = 80_000
+_ITEMS = 60_000
 _MOST_EPOCHS = 100
 _ADAM = optax.scale_by_adam()
 _SMALLEST_IMAGE = 8
@@ -166,7 +166,7 @@ def train(
       network: `ImageNet` or `VectorNet`.
       x: [N, ...], uint8 (divided by 255 in each step) or float32.
       label: int32 [N].
-      epochs: passes over the items; 0 means as many as show it about 80,000 items.
+      epochs: passes over the items; 0 means as many as show it about 60,000 items.
       seed: of the initial weights, the order, the shifts and dropout.
     """
     batch = min(_BATCH, len(x))

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from mmvae_jax.evaluation import table
 from mmvae_jax.evaluation.context import Context, Settings
 from mmvae_jax.evaluation.registry import METRICS
-from mmvae_jax.evaluation.result import NotApplicable, Result, write_results
+from mmvae_jax.evaluation.result import RESULTS_FILE, NotApplicable, Result, write_results
 from mmvae_jax.types import Variables
 
 _log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def evaluate(
         value=time.monotonic() - start, how="wall clock, training of the classifiers included"
     )
     if first:
-        write_results(context.workdir / "results.json", results, context.skipped)
+        write_results(context.workdir / RESULTS_FILE, results, context.skipped)
         print(table.render(results, context.skipped, context.names), flush=True)
     return results
 

@@ -15,6 +15,8 @@ import numpy as np
 
 _log = logging.getLogger(__name__)
 
+RESULTS_FILE = "results.json"
+
 
 class NotApplicable(Exception):
     """A metric has no meaning for this model or dataset; the text says why, in one line."""
@@ -97,18 +99,33 @@ def read_results(path: str | os.PathLike[str]) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def load_results(path: str | os.PathLike[str]) -> dict[str, Result]:
+    """The results in a ``results.json`` by name; {} where there is none."""
+    return {
+        name: Result.from_json(entry)
+        for name, entry in read_results(path).items()
+        if isinstance(entry, dict) and ("value" in entry or "values" in entry)
+    }
+
+
 def write_results(
     path: str | os.PathLike[str],
     results: Mapping[str, Result],
     skipped: Mapping[str, str],
+    *,
+    merge: bool = False,
 ) -> None:
-    """Replaces ``results.json`` in one move; a ``seconds/train`` that it holds is kept."""
+    """Replaces ``results.json`` in one move.
+
+    What an earlier file holds is dropped, but for ``seconds/train``; with ``merge`` it is all
+    kept and only the names in ``results`` and ``skipped`` are replaced.
+    """
     path = Path(path)
-    content: dict[str, Any] = {name: result.to_json() for name, result in results.items()}
-    kept = read_results(path).get("seconds/train")
-    if kept is not None:
-        content.setdefault("seconds/train", kept)
-    content["skipped"] = dict(skipped)
+    earlier = read_results(path)
+    reasons = earlier.pop("skipped", {}) if merge else {}
+    content = {name: e for name, e in earlier.items() if merge or name == "seconds/train"}
+    content |= {name: result.to_json() for name, result in results.items()}
+    content["skipped"] = {**reasons, **skipped}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")

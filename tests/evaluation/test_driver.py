@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmvae_jax.evaluation import METRICS, NotApplicable, Result, evaluate, validation_bound
-from mmvae_jax.evaluation.result import write_results
+from mmvae_jax.evaluation.result import load_results, write_results
 from tests.evaluation import fakes
 
 CONFIG = {
@@ -149,6 +149,19 @@ def test_a_damaged_results_file_is_replaced(tmp_path):
     write_results(path, {"x": Result(value=float("nan"))}, {})
     assert json.loads(path.read_text())["x"]["value"] is None
     assert [item.name for item in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_merging_keeps_what_is_there(tmp_path):
+    path = tmp_path / "results.json"
+    write_results(path, {"bound/test": Result(value=-1.0, n=3)}, {"probe": "no labels"})
+    write_results(path, {"seconds/train": Result(value=9.0)}, {}, merge=True)
+    found = load_results(path)
+    assert {name: result.value for name, result in found.items()} == {
+        "bound/test": -1.0,
+        "seconds/train": 9.0,
+    }
+    assert json.loads(path.read_text())["skipped"] == {"probe": "no labels"}
+    assert load_results(tmp_path / "none.json") == {}
 
 
 def test_validation_bound_is_repeatable_and_exact():
