@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmvae_jax.distributions import as_float32, check_same_rank
-from mmvae_jax.objectives.importance_weighted import log_mean_exp
+from mmvae_jax.distributions import as_float32, check_same_rank, log_mean_exp
 from mmvae_jax.types import Array, ArrayLike
 
 _MOST_MODALITIES_FOR_ALL_SUBSETS = 20

@@ -1,10 +1,10 @@
 """Bounds and regularisers: scores in, one number per example out. Larger is better."""
 
+from mmvae_jax.distributions import log_mean_exp
 from mmvae_jax.objectives.elbo import elbo
 from mmvae_jax.objectives.importance_weighted import (
     doubly_reparameterized,
     iwae,
-    log_mean_exp,
     normalized_weights,
     scale_cotangent,
 )

@@ -11,69 +11,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mmvae_jax.distributions import as_float32
+from mmvae_jax.distributions import (
+    Axis,
+    as_float32,
+    log_mean_exp,
+    masked_log_sum_exp,
+    selection,
+)
 from mmvae_jax.types import Array, ArrayLike
-
-Axis = int | tuple[int, ...]
-
-
-def _mask(where: ArrayLike | None, shape: tuple[int, ...]) -> Array:
-    """`where` broadcast to `shape`; one mask value per index of the first axis ([K]) is enough."""
-    if where is None:
-        return jnp.ones(shape, bool)
-    where = jnp.asarray(where)
-    if where.dtype != bool:
-        raise TypeError(f"a mask must be boolean, got {where.dtype}")
-    given = where.shape
-    if where.ndim == 1 and len(shape) > 1:
-        where = jnp.expand_dims(where, tuple(range(1, len(shape))))
-    fits = where.ndim == len(shape)
-    if not fits or any(w not in (1, n) for w, n in zip(where.shape, shape, strict=True)):
-        raise ValueError(
-            f"a mask of shape {given} does not fit {shape}: give it the same rank, "
-            "or one value per index of the first axis"
-        )
-    return jnp.broadcast_to(where, shape)
-
-
-def masked_log_sum_exp(log_w: ArrayLike, axis: Axis, *, where: ArrayLike | None = None) -> Array:
-    """log of the sum of exp over the selected entries of `axis`; -inf where none is selected.
-
-    Entries that are not selected may hold NaN or infinities: neither value nor gradient sees them.
-    A selected NaN gives NaN. Where the result is -inf, the gradient is 0.
-    """
-    (log_w,) = as_float32(log_w)
-    selected = _mask(where, log_w.shape)
-    peak = jax.lax.stop_gradient(
-        jnp.max(log_w, axis, keepdims=True, where=selected, initial=-jnp.inf)
-    )
-    peak = jnp.where(jnp.isfinite(peak), peak, 0.0)
-    # Selected before the exponential too: its derivative of what is left out could be 0 * NaN.
-    total = jnp.sum(jnp.exp(jnp.where(selected, log_w - peak, 0.0)), axis, where=selected)
-    empty = total == 0.0
-    log_total = jnp.log(jnp.where(empty, 1.0, total)) + jnp.squeeze(peak, axis)
-    return jnp.where(empty, -jnp.inf, log_total)
-
-
-def log_mean_exp(log_w: ArrayLike, axis: Axis, *, where: ArrayLike | None = None) -> Array:
-    """log of the mean of exp(log_w) over `axis`, in the log domain.
-
-    Args:
-      log_w: [...], may hold -inf.
-      axis: an axis or several.
-      where: bool, the rank of log_w (axes of size 1 broadcast), or one value per index of log_w's
-        first axis. The mean is over the selected entries; the others may hold NaN or infinities
-        and reach neither value nor gradient.
-
-    Returns:
-      log_w without `axis`; 0 with gradient 0 where nothing is selected.
-    """
-    (log_w,) = as_float32(log_w)
-    selected = _mask(where, log_w.shape)
-    count = jnp.sum(selected, axis, dtype=log_w.dtype)
-    nothing = count == 0.0
-    log_sum = masked_log_sum_exp(log_w, axis, where=selected)
-    return jnp.where(nothing, 0.0, log_sum - jnp.log(jnp.where(nothing, 1.0, count)))
 
 
 def normalized_weights(
@@ -85,7 +30,7 @@ def normalized_weights(
     """
     (log_w,) = as_float32(log_w)
     log_w = jax.lax.stop_gradient(log_w)
-    selected = _mask(where, log_w.shape)
+    selected = selection(where, log_w.shape)
     log_sum = jnp.expand_dims(masked_log_sum_exp(log_w, axis, where=selected), axis)
     log_sum = jnp.where(jnp.isneginf(log_sum), 0.0, log_sum)
     return jnp.where(selected, jnp.exp(jnp.where(selected, log_w, 0.0) - log_sum), 0.0)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from mmvae_jax.distributions import as_float32
-from mmvae_jax.objectives.importance_weighted import masked_log_sum_exp
+from mmvae_jax.distributions import as_float32, masked_log_sum_exp
 from mmvae_jax.types import Array, ArrayLike
 
 
