@@ -1,0 +1,165 @@
+"""Sheets of images: what a model generates, converts, reconstructs and recombines."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from mmvae_jax.report.style import Panel, as_rgb, plain, sheet
+from mmvae_jax.report.view import NothingToShow, View
+
+_SAMPLES = 10
+_BLOCKS = 3
+_DRAWS = 3
+_PANELS_IN_A_LINE = 3
+
+_generate = functools.partial(jax.jit, static_argnums=(0, 3))(
+    lambda model, variables, rng, count: model.generate(variables, rng, count)
+)
+_conditional = functools.partial(jax.jit, static_argnums=(0, 4, 5, 6))(
+    lambda model, variables, rng, batch, given, count, private: model.conditional(
+        variables, rng, batch, given, count, private=private
+    )
+)
+_embed = functools.partial(jax.jit, static_argnums=(0, 3))(
+    lambda model, variables, batch, given: model.embed(variables, batch, given)
+)
+_decode = functools.partial(jax.jit, static_argnums=0)(
+    lambda model, variables, shared, private: model.mean(model.decode(variables, shared, private))
+)
+
+
+def samples(view: View) -> Figure:
+    """Rows are draws from the prior, columns are modalities."""
+    drawn = _generate(view.model, view.variables, view.key("samples"), _SAMPLES * _BLOCKS)
+    blocks = []
+    for block in range(_BLOCKS):
+        rows = slice(block * _SAMPLES, (block + 1) * _SAMPLES)
+        columns = [as_rgb(drawn[spec.name][rows]) for spec in view.images]
+        names = [_short(spec.name) for spec in view.images]
+        blocks.append(Panel(_table(columns).swapaxes(0, 1), column_labels=names))
+    return sheet("Samples from the prior: each row is one draw", [blocks], view.note)
+
+
+def conditional(view: View) -> Figure:
+    """For each source: its items on top, below them several draws of each target."""
+    panels = []
+    for source in view.dataset.specs:
+        drawn = _conditional(
+            view.model,
+            view.variables,
+            view.key(f"conditional/{source.name}"),
+            view.batch,
+            (source.name,),
+            _DRAWS,
+            "prior",
+        )
+        rows, labels, rules = [], [], []
+        if source in view.images:
+            rows.append(_inputs(view, source.name))
+            labels.append("given")
+            rules.append(0)
+        for target in view.images:
+            rows += list(as_rgb(drawn[target.name]))
+            labels += [f"to {_short(target.name)}"] + [""] * (_DRAWS - 1)
+            rules.append(len(rows) - 1)
+        title = f"given {plain(source.name)}"
+        panels.append(Panel(_table(rows), title, labels, rules=rules[:-1]))
+    return sheet(
+        f"Conditional generation: {_DRAWS} draws of each target", _in_lines(panels), view.note
+    )
+
+
+def reconstructions(view: View) -> Figure:
+    """Items above their reconstructions, each modality from its own shared and private codes."""
+    panels = []
+    for spec in view.images:
+        found = _conditional(
+            view.model,
+            view.variables,
+            view.key(f"reconstructions/{spec.name}"),
+            view.batch,
+            (spec.name,),
+            1,
+            "own",
+        )
+        images = _table([_inputs(view, spec.name), as_rgb(found[spec.name][0])])
+        panels.append([Panel(images, plain(spec.name), ("input", "output"))])
+    return sheet("Reconstructions of test items", panels, view.note)
+
+
+def style_content(view: View) -> Figure:
+    """Private code of one item (rows) with the shared code of another (columns)."""
+    specs = [spec for spec in view.model.specs if spec.private_dim]
+    specs = [spec for spec in view.images if spec.name in {found.name for found in specs}]
+    if not specs:
+        raise NothingToShow("no image modality has a private code")
+    panels = [
+        Panel(_recombined(view, spec.name), plain(spec.name), rules=(0,), header=True)
+        for spec in specs
+    ]
+    return sheet(
+        "Content of the top row (shared code), style of the left column (private code)",
+        _in_lines(panels),
+        view.note,
+    )
+
+
+def _recombined(view: View, name: str) -> np.ndarray:
+    """[rows + 1, columns + 1, H, W, 3] with the items themselves on top and at the left."""
+    codes = _embed(view.model, view.variables, view.batch, (name,))
+    count = codes["shared"].shape[0]
+    # Rows repeat a private code, columns a shared one: [row * column, ...].
+    shared = jnp.tile(codes["shared"], (count, 1))
+    private = {
+        key.removeprefix("private/"): jnp.repeat(code, count, axis=0)
+        for key, code in codes.items()
+        if key.startswith("private/")
+    }
+    made = as_rgb(_decode(view.model, view.variables, shared, private)[name])
+    items = _inputs(view, name)
+    grid = np.full((count + 1, count + 1, *items.shape[1:]), np.nan, np.float32)
+    grid[0, 1:], grid[1:, 0] = items, items
+    grid[1:, 1:] = made.reshape(count, count, *items.shape[1:])
+    return grid
+
+
+def _inputs(view: View, name: str) -> np.ndarray:
+    """The items to look at [N, H, W, 3], NaN where absent."""
+    present = np.asarray(view.batch["present"][name])[:, None, None, None]
+    return np.where(present, as_rgb(view.batch["x"][name]), np.nan)
+
+
+def _table(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows of images [columns, H, W, 3] as one array; smaller images grow by whole factors."""
+    tall = max(row.shape[1] for row in rows)
+    wide = max(row.shape[2] for row in rows)
+    return np.stack([_fitted(row, tall, wide) for row in rows])
+
+
+def _fitted(images: np.ndarray, tall: int, wide: int) -> np.ndarray:
+    """Images repeated pixel by pixel, then centred in cells of ``tall`` x ``wide``."""
+    factor = max(1, min(tall // images.shape[1], wide // images.shape[2]))
+    images = images.repeat(factor, 1).repeat(factor, 2)
+    top, left = (tall - images.shape[1]) // 2, (wide - images.shape[2]) // 2
+    cells = np.full((len(images), tall, wide, 3), np.nan, np.float32)
+    cells[:, top : top + images.shape[1], left : left + images.shape[2]] = images
+    return cells
+
+
+def _in_lines(panels: Sequence[Any]) -> list[list[Any]]:
+    return [
+        list(panels[start : start + _PANELS_IN_A_LINE])
+        for start in range(0, len(panels), _PANELS_IN_A_LINE)
+    ]
+
+
+def _short(name: str) -> str:
+    text = plain(name)
+    return text if len(text) <= 10 else text[:9] + "…"

@@ -1,0 +1,183 @@
+"""One look for all figures: sheets of small images, and plots, sized in inches for a page."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+DPI = 200
+COLOURS = ("#3b6fb6", "#d1603d", "#4c9a6a", "#8a63a8", "#b08d3c", "#5aa5b8", "#b3557f", "#777777")
+SETTINGS = {
+    "font.family": "sans-serif",
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.titleweight": "regular",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.2,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "text.color": "#222222",
+    "axes.labelcolor": "#222222",
+}
+_CELL = 0.42  # inches: an image
+_GAP = 0.28  # between panels, and the outer margin
+_LINE = 0.17  # a line of text
+_LETTER = 0.062  # the width of one letter
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Panel:
+    """A grid of images [rows, columns, H, W, 3], float in [0, 1], NaN where a cell is empty.
+
+    Attributes:
+      images: the grid.
+      title: what one sees, above it.
+      row_labels: one per row, or none.
+      column_labels: one per column, or none.
+      rules: rows after which a little space is left, to group them.
+      header: whether the first column stands apart from the others.
+    """
+
+    images: np.ndarray
+    title: str = ""
+    row_labels: Sequence[str] = ()
+    column_labels: Sequence[str] = ()
+    rules: Sequence[int] = ()
+    header: bool = False
+
+    @property
+    def left(self) -> float:
+        """Inches that the row labels take."""
+        return _LETTER * max(map(len, self.row_labels), default=0) + 0.06
+
+    @property
+    def top(self) -> float:
+        """Inches that title and column labels take."""
+        return _LINE * (bool(self.title) + bool(self.column_labels)) + 0.05
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """(width, height) in inches, labels included."""
+        rows, columns, height, width = self.images.shape[:4]
+        cell = _CELL * (width / height)
+        across = self.left + (columns + self.header / 8) * cell
+        across = max(across, _LETTER * len(self.title))
+        return across, self.top + rows * _CELL + len(self.rules) * _CELL / 8
+
+
+def plain(text: str) -> str:
+    """Text from data as it is: no mathematics between dollar signs, no line breaks, not long."""
+    text = " ".join(str(text).split())
+    return (text if len(text) <= 40 else text[:39] + "…").replace("$", r"\$")
+
+
+def as_rgb(images: np.ndarray) -> np.ndarray:
+    """Images [..., H, W] or [..., H, W, 1 or 3] as [..., H, W, 3], clipped to [0, 1]."""
+    images = np.asarray(images, np.float32)
+    if images.shape[-1] not in (1, 3):
+        images = images[..., None]
+    return np.clip(np.broadcast_to(images, (*images.shape[:-1], 3)), 0.0, 1.0)
+
+
+def mosaic(panel: Panel, space: int = 1) -> np.ndarray:
+    """The panel's images side by side, ``space`` white pixels between them."""
+    rows, columns, height, width, _ = panel.images.shape
+    extra, apart = max(1, round(height / 8)), panel.header * max(1, round(width / 8))
+    total = rows * (height + space) + len(panel.rules) * extra - space
+    canvas = np.ones((total, columns * (width + space) + apart - space, 3), np.float32)
+    top = 0
+    for row in range(rows):
+        for column in range(columns):
+            image = panel.images[row, column]
+            left = column * (width + space) + apart * (column > 0)
+            canvas[top : top + height, left : left + width] = np.where(np.isnan(image), 1.0, image)
+        top += height + space + (extra if row in panel.rules else 0)
+    return canvas
+
+
+def sheet(title: str, panels: Sequence[Sequence[Panel]], note: str = "") -> Figure:
+    """Lines of panels under one title; ``note`` stands in small letters at the bottom."""
+    widths = [sum(p.size[0] + _GAP for p in line) + _GAP for line in panels]
+    heights = [max(p.size[1] for p in line) for line in panels]
+    width = max([*widths, _LETTER * 1.2 * len(title) + 2 * _GAP])
+    head, foot = 2 * _LINE + 0.1, _LINE + 0.08 if note else 0.0
+    height = head + sum(heights) + _GAP * len(panels) + foot
+    figure = new_figure(width, height)
+    figure.text(_GAP / width, 1 - _LINE / height, title, fontsize=10, va="top", weight="bold")
+    top = head
+    for line, line_height in zip(panels, heights, strict=True):
+        left = _GAP
+        for panel in line:
+            _draw(figure, panel, left, top, width, height)
+            left += panel.size[0] + _GAP
+        top += line_height + _GAP
+    if note:
+        figure.text(_GAP / width, 0.08 / height, note, fontsize=7, color="#666666")
+    return figure
+
+
+def _draw(
+    figure: Figure, panel: Panel, left: float, top: float, width: float, height: float
+) -> None:
+    canvas = mosaic(panel)
+    down = panel.size[1] - panel.top
+    across = down * canvas.shape[1] / canvas.shape[0]
+    bottom = height - top - panel.size[1]
+    axes = figure.add_axes(
+        ((left + panel.left) / width, bottom / height, across / width, down / height)
+    )
+    axes.imshow(canvas, interpolation="nearest", aspect="auto", vmin=0, vmax=1)
+    axes.set_axis_off()
+    tall, wide = panel.images.shape[2:4]
+    # Centres of rows in the canvas, with the extra space of the rules above them.
+    extra = max(1, round(tall / 8))
+    for row, label in enumerate(panel.row_labels):
+        y = row * (tall + 1) + tall / 2 + extra * sum(rule < row for rule in panel.rules)
+        axes.text(-wide * 0.15, y - 0.5, label, ha="right", va="center", fontsize=7)
+    for column, label in enumerate(panel.column_labels):
+        x = column * (wide + 1) + wide / 2 - 0.5
+        axes.text(x, -tall * 0.12, label, ha="center", va="bottom", fontsize=7)
+    if panel.title:
+        y = (height - top - 0.02) / height
+        figure.text((left + panel.left) / width, y, panel.title, fontsize=8, va="top")
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of that many inches that no window system knows of."""
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def plots(title: str, count: int) -> tuple[Figure, list[Axes]]:
+    """A row of ``count`` plots under one title."""
+    figure = new_figure(3.2 * count, 2.7)
+    figure.set_layout_engine("constrained")
+    figure.suptitle(title, fontsize=10, weight="bold", x=0.01, ha="left")
+    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Writes a PNG in one move."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    figure.savefig(partial, format="png", dpi=DPI)
+    os.replace(partial, path)
+    return path

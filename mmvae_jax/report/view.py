@@ -1,0 +1,83 @@
+"""What a figure is given: the model, a few test items to look at, the results."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmvae_jax import data, models
+from mmvae_jax.report.style import plain
+from mmvae_jax.types import ModalitySpec, Variables
+
+_ITEMS = 10
+
+
+class NothingToShow(Exception):
+    """A figure has no content for this run; the text says why."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class View:
+    """One run, as the figures see it."""
+
+    model: Any
+    variables: Variables
+    dataset: Any
+    workdir: Path
+    results: Mapping[str, Any]
+    seed: int = 0
+
+    @functools.cached_property
+    def images(self) -> tuple[ModalitySpec, ...]:
+        """The modalities that can be shown; `NothingToShow` where there is none."""
+        found = tuple(spec for spec in self.dataset.specs if is_image(spec))
+        if not found:
+            raise NothingToShow("no modality is an image")
+        return found
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All modalities, in the order of their specs."""
+        return tuple(spec.name for spec in self.dataset.specs)
+
+    @property
+    def note(self) -> str:
+        """Which modalities are left out of sheets of images."""
+        left = [plain(spec.name) for spec in self.dataset.specs if not is_image(spec)]
+        return f"not images, and not shown: {', '.join(left)}" if left else ""
+
+    @functools.cached_property
+    def batch(self) -> dict[str, Any]:
+        """Up to ten test items, prepared: one of each class where there are classes."""
+        split = self.dataset.splits["test"]
+        if not len(split):
+            raise NothingToShow("the dataset has no test rows")
+        return models.prepare(data.take(split, items_to_show(split, _ITEMS)))
+
+    def key(self, purpose: str) -> jax.Array:
+        """A random key that is the same in every run of the same seed."""
+        return jax.random.fold_in(jax.random.key(self.seed), zlib.crc32(purpose.encode()))
+
+
+def is_image(spec: ModalitySpec) -> bool:
+    """Whether items have shape [H, W, 1 or 3] and hold intensities."""
+    return len(spec.shape) == 3 and spec.shape[-1] in (1, 3) and not spec.num_classes
+
+
+def items_to_show(split: Any, count: int) -> np.ndarray:
+    """Rows of a split: whole rows before incomplete ones, classes in order and in turn."""
+    whole = np.stack([np.asarray(present) for present in split.present.values()]).mean(0)
+    label = np.zeros(len(split), int) if split.label is None else np.asarray(split.label)
+    turn = np.zeros(len(split), int)
+    for value in np.unique(label):
+        rows = np.flatnonzero(label == value)
+        turn[rows[np.argsort(-whole[rows], kind="stable")]] = np.arange(len(rows))
+    chosen = np.lexsort((label, turn, -whole))[:count]
+    return chosen[np.argsort(label[chosen], kind="stable")]

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmvae_jax.evaluation import Result
+from mmvae_jax.report import FIGURES, style, view, write_figures
+from tests.evaluation import fakes
+
+CONFIG = {"evaluation": {"seed": 3}}
+RESULTS = {
+    "coherence/conditional/matrix": Result(values=np.array([[1, 0.5, 0.1]] * 2 + [[np.nan] * 3])),
+    "coherence/conditional/mean": Result(value=0.3),
+    "classifier/accuracy/a": Result(value=0.99),
+}
+
+
+def write_metrics(workdir):
+    lines = [{"step": 10, "loss": 3.0, "log_px/a": -2.0}, {"step": 20, "loss": None}]
+    lines += [{"step": 30, "loss": 2.0, "kl/shared": 1.0, "bound/validation": -4.0}]
+    text = "".join(json.dumps(line) + "\n" for line in lines) + '{"step": 40, "lo'
+    (workdir / "metrics.jsonl").write_text(text)
+
+
+def names_of(paths):
+    return [path.stem for path in paths]
+
+
+def test_all_figures_are_written_and_readable(tmp_path):
+    write_metrics(tmp_path)
+    paths = write_figures(
+        fakes.FakeModel(fakes.specs()),
+        fakes.variables(),
+        fakes.dataset(),
+        CONFIG,
+        tmp_path,
+        RESULTS,
+    )
+    assert names_of(paths) == list(FIGURES)
+    for path in paths:
+        assert path.parent == tmp_path / "figures" and path.suffix == ".png"
+        pixels = np.asarray(Image.open(path).convert("L"))
+        assert min(pixels.shape) > 300 and pixels.std() > 10
+    assert sorted(names_of(paths)) == sorted(names_of((tmp_path / "figures").iterdir()))
+
+
+def test_what_has_no_content_is_left_out_with_the_reason(tmp_path, caplog):
+    caplog.set_level("INFO")
+    names = ("v",)
+    paths = write_figures(
+        fakes.FakeModel(fakes.specs(names)),
+        fakes.variables(names),
+        fakes.dataset(names, labels=False),
+        CONFIG,
+        tmp_path,
+        {},
+    )
+    assert paths == []
+    assert "no modality is an image" in caplog.text
+    assert "there is no metrics.jsonl" in caplog.text
+    assert "conditional coherence was not measured" in caplog.text
+
+
+def test_one_modality_few_items_and_no_labels(tmp_path):
+    names = ("a",)
+    paths = write_figures(
+        fakes.FakeModel(fakes.specs(names)),
+        fakes.variables(names),
+        fakes.dataset(names, test=3, labels=False),
+        CONFIG,
+        tmp_path,
+        {},
+    )
+    assert names_of(paths) == ["samples", "conditional", "reconstructions", "style_content"]
+
+
+def test_without_private_codes_there_is_no_style(tmp_path, caplog):
+    caplog.set_level("INFO")
+    specs = tuple(dataclasses.replace(spec, private_dim=0) for spec in fakes.specs())
+    paths = write_figures(
+        fakes.FakeModel(specs), fakes.variables(), fakes.dataset(), CONFIG, tmp_path, {}
+    )
+    assert "style_content" not in names_of(paths)
+    assert "no image modality has a private code" in caplog.text
+
+
+def test_one_item_of_each_class_and_whole_rows_first():
+    split = fakes.split(20, 0)
+    split.present["a"][:4] = False  # the first row of each class
+    rows = view.items_to_show(split, 4)
+    np.testing.assert_array_equal(split.label[rows], [0, 1, 2, 3])
+    np.testing.assert_array_equal(rows, [4, 5, 6, 7])
+    assert len(view.items_to_show(split, 10)) == 10
+    assert len(set(view.items_to_show(split, 30))) == 20
+
+
+def test_a_mosaic_holds_every_image_in_its_place():
+    images = np.arange(4.0).reshape(2, 2, 1, 1, 1) / 4 * np.ones((1, 1, 3, 3, 3))
+    images[1, 1] = np.nan
+    canvas = style.mosaic(style.Panel(images))
+    assert canvas.shape == (7, 7, 3)
+    assert (canvas[:3, :3] == 0).all() and (canvas[:3, 4:] == 0.25).all()
+    assert (canvas[4:, :3] == 0.5).all() and (canvas[4:, 4:] == 1).all()
+    grouped = style.mosaic(style.Panel(images, rules=(0,), header=True))
+    assert grouped.shape == (8, 8, 3)
+    assert (grouped[5:, :3] == 0.5).all() and (grouped[:3, 5:] == 0.25).all()
+
+
+def test_images_are_clipped_and_greys_become_colours():
+    found = style.as_rgb(np.array([[-1.0, 0.5], [0.5, 2.0]])[None, ..., None])
+    assert found.shape == (1, 2, 2, 3)
+    assert found.min() == 0 and found.max() == 1
+
+
+@pytest.mark.parametrize("name", ["$x_", "<script>", "a\nb", "l" * 80])
+def test_any_name_can_be_drawn(tmp_path, name):
+    panel = style.Panel(np.zeros((1, 1, 4, 4, 3)), style.plain(name), [style.plain(name)])
+    figure = style.sheet("title", [[panel]], style.plain(name))
+    assert style.save(figure, tmp_path / "figures" / "x.png").exists()
