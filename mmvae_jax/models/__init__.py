@@ -1,6 +1,8 @@
 """Models: one file each, on the contract of ``base``; ``registry`` knows them by name."""
 
-from mmvae_jax.models.base import Experts, MultimodalVAE, Posterior, prepare
+from mmvae_jax.models.base import MultimodalVAE
+from mmvae_jax.models.batches import prepare
+from mmvae_jax.models.latents import Experts, Posterior
 from mmvae_jax.models.registry import MODELS, build, specs_from_config
 
 __all__ = [

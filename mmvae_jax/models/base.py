@@ -10,67 +10,14 @@ import abc
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from mmvae_jax import experts, likelihoods, networks
-from mmvae_jax.models.latents import LatentSpace, Parameters
+from mmvae_jax.models.latents import Experts, LatentSpace, Parameters, Posterior
 from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, UserError, Variables
-
-
-class Experts(NamedTuple):
-    """What the encoders say: shared posteriors [M, B, D] and private ones by name [B, W]."""
-
-    shared: Parameters
-    private: dict[str, Parameters]
-
-
-class Posterior(NamedTuple):
-    """q(z | observed): ``shared`` [S, B, D], which ``strata`` live [S, B], ``private`` [B, W]."""
-
-    shared: Parameters
-    strata: Array
-    private: dict[str, Parameters]
-
-
-def prepare(batch: Batch) -> dict[str, Any]:
-    """Makes a stored batch ready for a model.
-
-    uint8 arrays become float32 in [0, 1] and booleans float32; what an absent modality holds is
-    replaced by zeros, so that nothing of it can reach a loss or a gradient; an example with nothing
-    present gets weight 0. ``present`` and ``weight`` may be left out (all present, all 1).
-
-    Args:
-      batch: see ``mmvae_jax.types.Batch``.
-
-    Returns:
-      The batch with all of ``x``, ``present``, ``weight`` and, where it had one, ``label``.
-    """
-    size = next(iter(batch["x"].values())).shape[0]
-    present = batch.get("present", {})
-    prepared: dict[str, Any] = {"x": {}, "present": {}}
-    for name, x in batch["x"].items():
-        x = jnp.asarray(x)
-        if x.dtype == jnp.uint8:
-            x = x.astype(jnp.float32) / jnp.float32(255)
-        elif x.dtype != jnp.int32:
-            x = x.astype(jnp.float32)
-        here = jnp.asarray(present.get(name, jnp.ones(size, bool)))
-        prepared["x"][name] = jnp.where(_rows(here, x.ndim), x, jnp.zeros((), x.dtype))
-        prepared["present"][name] = here
-    some = jnp.stack(list(prepared["present"].values())).any(0)
-    weight = jnp.asarray(batch.get("weight", jnp.ones(size, jnp.float32)))
-    prepared["weight"] = jnp.where(some, weight, jnp.float32(0))
-    if batch.get("label") is not None:
-        prepared["label"] = jnp.asarray(batch["label"])
-    return prepared
-
-
-def _rows(mask: Array, ndim: int) -> Array:
-    """[B] to [B, 1, ..., 1] with ``ndim`` axes."""
-    return mask.reshape(mask.shape + (1,) * (ndim - mask.ndim))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +89,11 @@ class MultimodalVAE(abc.ABC):
     def likelihood(self, spec: ModalitySpec) -> Any:
         """The modality's likelihood (see ``mmvae_jax.likelihoods``)."""
         return likelihoods.for_spec(spec)
+
+    def check(self) -> None:
+        """Raises UserError where a network does not fit its modality; builds nothing."""
+        for spec in self.specs:
+            networks.check_fits(spec)
 
     def init(self, rng: PRNGKey, batch: Batch) -> dict[str, Any]:
         """Parameters for a prepared batch of any size: {"params": {encoder, decoder, ...}}."""

@@ -7,6 +7,7 @@ them, ``[K, S, B, D]`` against ``[S, B, D]`` say, and ranks are aligned here, ex
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,21 @@ Parameters = dict[str, Array]
 
 FAMILIES = ("normal", "laplace")
 CONSTRAINTS = ("softplus", "sum")
+
+
+class Experts(NamedTuple):
+    """What the encoders say: shared posteriors [M, B, D] and private ones by name [B, W]."""
+
+    shared: Parameters
+    private: dict[str, Parameters]
+
+
+class Posterior(NamedTuple):
+    """q(z | observed): ``shared`` [S, B, D], which ``strata`` live [S, B], ``private`` [B, W]."""
+
+    shared: Parameters
+    strata: Array
+    private: dict[str, Parameters]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from mmvae_jax import experts, objectives
-from mmvae_jax.models.base import Experts, MultimodalVAE
-from mmvae_jax.models.latents import LatentSpace, Parameters
+from mmvae_jax.models.base import MultimodalVAE
+from mmvae_jax.models.latents import Experts, LatentSpace, Parameters
 from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, UserError, Variables
 
 ESTIMATORS = ("iwae", "stl", "dreg")

@@ -1,0 +1,129 @@
+"""What the configs share: the checked argument string, and the sections that no model changes."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Mapping
+from typing import TypeVar
+
+from ml_collections import ConfigDict
+
+from mmvae_jax.types import UserError
+
+T = TypeVar("T")
+
+
+def parse_arg(arg: str | None, **defaults: str | int | float | bool) -> types.SimpleNamespace:
+    """Parses ``"dataset=polymnist,flag=true"``, what follows the colon of ``--config=FILE:ARG``.
+
+    Args:
+      arg: comma-separated ``key=value`` pairs; empty or None for none.
+      **defaults: every key that is allowed; a value is read as its default's type.
+
+    Returns:
+      A namespace with one attribute per default.
+
+    Raises:
+      UserError: unknown key, a pair without ``=``, or a value of the wrong type.
+    """
+    values = dict(defaults)
+    for pair in filter(None, (arg or "").split(",")):
+        key, separator, text = pair.partition("=")
+        if not separator:
+            raise UserError(f"--config argument {pair!r}: write it as key=value")
+        if key not in defaults:
+            near = difflib.get_close_matches(key, defaults, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UserError(
+                f"--config argument: unknown key {key!r}, allowed: {', '.join(defaults)}{hint}"
+            )
+        values[key] = _read(key, text, defaults[key])
+    return types.SimpleNamespace(**values)
+
+
+def _read(key: str, text: str, default: str | int | float | bool) -> str | int | float | bool:
+    if isinstance(default, bool):
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"--config argument {key}={text}: must be true or false")
+        return text.lower() == "true"
+    try:
+        return type(default)(text)
+    except ValueError:
+        kind = type(default).__name__
+        raise UserError(f"--config argument {key}={text}: must be of type {kind}") from None
+
+
+def choose(what: str, name: str, options: Mapping[str, T]) -> T:
+    """The option of that name; UserError with the nearest match where there is none."""
+    if name not in options:
+        near = difflib.get_close_matches(name, options, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UserError(
+            f"--config argument: unknown {what} {name!r}, known: {', '.join(options)}{hint}"
+        )
+    return options[name]
+
+
+def base() -> ConfigDict:
+    """Sections and defaults that every config starts from."""
+    config = ConfigDict()
+    config.seed = 0
+    config.batch_size = 128
+    config.num_epochs = 10
+    config.optimizer = ConfigDict(
+        {
+            "name": "adam",
+            "learning_rate": 1e-3,
+            "schedule": "constant",  # constant | cosine | linear
+            "warmup_steps": 0,
+            "clip_norm": 0.0,  # 0: no clipping
+            "weight_decay": 0.0,
+        }
+    )
+    config.training = ConfigDict(
+        {
+            "log_every": 50,  # steps in one compiled chunk
+            "checkpoint_every": 0,  # steps; 0: once an epoch
+        }
+    )
+    config.evaluation = ConfigDict(
+        {
+            "seed": 0,
+            "batch_size": 256,
+            "num_examples": 0,  # 0: every test example
+            "bound_samples": 32,
+            "probe_train": 5000,  # training examples for the linear probes; 0: all
+            "classifier_epochs": 0,  # 0: chosen from the data set's size
+            "cache_dir": "",  # "": WORKDIR/cache
+            "figures": True,
+        }
+    )
+    return config
+
+
+DATASETS = {
+    "polydigits": ConfigDict(
+        {
+            "name": "polydigits",
+            "dir": "",
+            "seed": 0,
+            "num_modalities": 3,
+            "num_train": 20000,
+            "num_validation": 1000,
+            "num_test": 2000,
+        }
+    ),
+    "polymnist": ConfigDict(
+        {
+            "name": "polymnist",
+            "dir": "",
+            "seed": 0,
+            "num_modalities": 5,
+            "num_train": 0,
+            "num_validation": 10000,
+            "num_test": 0,
+            "backgrounds": "",
+        }
+    ),
+}

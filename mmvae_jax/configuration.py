@@ -1,0 +1,175 @@
+"""Checks a config as a whole before anything is built, and says in one line what is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from mmvae_jax import data, likelihoods, models, networks
+from mmvae_jax.models import latents, mmvae_plus
+from mmvae_jax.types import UserError
+
+Rule = Callable[[str, Any], None]
+
+
+def _fail(key: str, value: Any, must: str) -> None:
+    raise UserError(f"config.{key} = {value!r}: must be {must}")
+
+
+def integer(minimum: int) -> Rule:
+    """An int of at least ``minimum``."""
+
+    def rule(key: str, value: Any) -> None:
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+            _fail(key, value, f"an integer of at least {minimum}")
+
+    return rule
+
+
+def real(minimum: float, *, above: bool = False) -> Rule:
+    """A finite number of at least, or where ``above`` greater than, ``minimum``."""
+
+    def rule(key: str, value: Any) -> None:
+        good = isinstance(value, int | float) and not isinstance(value, bool)
+        if not good or not math.isfinite(value) or value < minimum or (above and value == minimum):
+            _fail(key, value, f"a number {'above' if above else 'of at least'} {minimum:g}")
+
+    return rule
+
+
+def choice(*options: str) -> Rule:
+    """One of ``options``; the message names the nearest."""
+
+    def rule(key: str, value: Any) -> None:
+        if value not in options:
+            near = difflib.get_close_matches(str(value), options, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            _fail(key, value, f"one of {', '.join(map(repr, options))}{hint}")
+
+    return rule
+
+
+def of_type(kind: type) -> Rule:
+    """A value of that type."""
+
+    def rule(key: str, value: Any) -> None:
+        if not isinstance(value, kind):
+            _fail(key, value, f"of type {kind.__name__}, not {type(value).__name__}")
+
+    return rule
+
+
+def _sizes(key: str, value: Any) -> None:
+    for name, size in value.items():
+        for item in size if isinstance(size, list | tuple) else [size]:
+            integer(1)(f"{key}.{name}", item)
+
+
+RULES: dict[str, Rule] = {
+    "seed": integer(0),
+    "batch_size": integer(1),
+    "num_epochs": integer(1),
+    "data.name": choice(*sorted(data.DATASETS)),
+    "data.dir": of_type(str),
+    "data.seed": integer(0),
+    "data.num_modalities": integer(2),
+    "data.num_train": integer(0),
+    "data.num_validation": integer(0),
+    "data.num_test": integer(0),
+    "data.backgrounds": of_type(str),
+    "model.name": choice(*sorted(models.MODELS)),
+    "model.shared_dim": integer(1),
+    "model.private_dim": integer(0),
+    "model.latent": choice(*latents.FAMILIES),
+    "model.posterior_scale": choice(*latents.CONSTRAINTS),
+    "model.auxiliary_scale": choice(*mmvae_plus.AUXILIARY_SCALES),
+    "model.separate_encoders": of_type(bool),
+    "model.likelihood": choice(*sorted(likelihoods.LIKELIHOODS)),
+    "model.likelihood_scale": real(0.0, above=True),
+    "model.learn_likelihood_scale": of_type(bool),
+    "model.network": choice(*sorted(networks.FAMILIES)),
+    "model.network_options": _sizes,
+    "model.compute_dtype": choice("float32", "bfloat16"),
+    "model.remat": of_type(bool),
+    "objective.num_samples": integer(1),
+    "objective.beta": real(0.0),
+    "objective.estimator": choice(*mmvae_plus.ESTIMATORS),
+    "objective.bound": choice(*mmvae_plus.BOUNDS),
+    "objective.posterior": choice(*mmvae_plus.POSTERIORS),
+    "objective.cross_private": choice(*mmvae_plus.CROSS_PRIVATE),
+    "optimizer.name": choice("adam", "adamw", "amsgrad", "sgd"),
+    "optimizer.learning_rate": real(0.0, above=True),
+    "optimizer.schedule": choice("constant", "cosine", "linear"),
+    "optimizer.warmup_steps": integer(0),
+    "optimizer.clip_norm": real(0.0),
+    "optimizer.weight_decay": real(0.0),
+    "training.log_every": integer(1),
+    "training.checkpoint_every": integer(0),
+    "evaluation.seed": integer(0),
+    "evaluation.batch_size": integer(1),
+    "evaluation.num_examples": integer(0),
+    "evaluation.bound_samples": integer(1),
+    "evaluation.probe_train": integer(0),
+    "evaluation.classifier_epochs": integer(0),
+    "evaluation.cache_dir": of_type(str),
+    "evaluation.figures": of_type(bool),
+}
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values; ``model.network_options`` is one value."""
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and name not in RULES:
+            yield from flat(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def validate(config: Mapping[str, Any]) -> None:
+    """Checks every value of a config (a plain mapping) against its rule.
+
+    Raises:
+      UserError: one line with the key, its value, what is allowed and the nearest match.
+    """
+    values = dict(flat(config))
+    for section in ("data", "model", "objective", "optimizer", "training", "evaluation"):
+        if not isinstance(config.get(section), Mapping):
+            raise UserError(f"config has no section {section!r}")
+    for key, value in values.items():
+        if key not in RULES:
+            raise UserError(unknown_key(key, values))
+        RULES[key](key, value)
+
+
+def unknown_key(key: str, known: Mapping[str, Any]) -> str:
+    """The line for a key that the config does not have."""
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f"; did you mean config.{near[0]}?" if near else ""
+    return f"config.{key}: there is no such key{hint}"
+
+
+def explain_override(argv: Sequence[str], error: str) -> str:
+    """The line for a ``--config.key=value`` whose key the config lacks.
+
+    Args:
+      argv: the command line; the config file that it names is read again, without overrides.
+      error: what the flag parser said, used where nothing better is known.
+    """
+    files = [arg.partition("=")[2] for arg in argv if arg.startswith("--config=")]
+    keys = re.findall(r"^--config\.([\w.]+)", "\n".join(argv), re.MULTILINE)
+    if files:
+        path, _, argument = files[-1].partition(":")
+        spec = importlib.util.spec_from_file_location("config_again", path)
+        if spec is not None and spec.loader is not None:
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            known = dict(flat(module.get_config(argument or None).to_dict()))
+            for key in keys:
+                if key not in known:
+                    return unknown_key(key, known)
+    return "command line: " + " ".join(error.split())

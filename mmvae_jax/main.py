@@ -1,0 +1,106 @@
+"""The command line: ``python -m mmvae_jax.main --config=configs/mmvae_plus.py``."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from mmvae_jax import configuration, runner
+from mmvae_jax.training import runtime
+from mmvae_jax.types import UserError
+
+MODES = ("train", "evaluate", "report", "impute", "sample")
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Config file, FILE.py or FILE.py:key=value,...; needed by --mode=train."
+)
+_MODE = flags.DEFINE_enum(
+    "mode", "train", MODES, "train: trains, evaluates, reports. The others use a trained workdir."
+)
+_WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run [runs/<config>-<dataset>].")
+_INPUT = flags.DEFINE_string("input", "", "impute: .npz with modalities, some missing.")
+_OUTPUT = flags.DEFINE_string("output", "", "impute, sample: the .npz to write.")
+_NUM_SAMPLES = flags.DEFINE_integer(
+    "num_samples",
+    64,
+    "sample: number of items; impute: draws averaged per filled-in value.",
+)
+_PRIVATE_SCALE = flags.DEFINE_float(
+    "private_scale", 1.0, "sample, impute: alpha, factor on the scale of the private prior."
+)
+_STEP = flags.DEFINE_string("step", "", "Checkpoint: a number, best, or empty for the latest.")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator_address", "", "host:port of process 0, or auto on a TPU pod; empty: one process."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this one is, from 0.")
+
+
+def main(_: Sequence[str]) -> None:
+    """Runs one mode."""
+    runtime.configure()
+    runtime.initialize_distributed(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    logging.getLogger("mmvae_jax").setLevel(logging.INFO)
+    if _MODE.value == "train":
+        if _CONFIG.value is None:
+            raise UserError("--mode=train needs --config, such as --config=configs/mmvae_plus.py")
+        config = _CONFIG.value.to_dict()
+        workdir = Path(_WORKDIR.value or runner.default_workdir(_config_file(), config))
+        runner.train(config, workdir, command=" ".join(sys.argv))
+        return
+    workdir = Path(_WORKDIR.value or _workdir_of_config())
+    if _MODE.value == "evaluate":
+        settings = _CONFIG.value.evaluation.to_dict() if _CONFIG.value is not None else None
+        runner.evaluate(workdir, settings, step=_STEP.value)
+    elif _MODE.value == "report":
+        runner.report(workdir, step=_STEP.value)
+    elif _MODE.value == "impute":
+        runner.impute(workdir, _INPUT.value, _OUTPUT.value, _NUM_SAMPLES.value, step=_STEP.value)
+    else:
+        runner.sample(
+            workdir, _OUTPUT.value, _NUM_SAMPLES.value, _PRIVATE_SCALE.value, step=_STEP.value
+        )
+
+
+def _config_file() -> str:
+    return Path(config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]).stem
+
+
+def _workdir_of_config() -> Path:
+    if _CONFIG.value is None:
+        raise UserError(f"--mode={_MODE.value} needs --workdir (or the --config that made it)")
+    return runner.default_workdir(_config_file(), _CONFIG.value.to_dict())
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parses the command line; every mistake in it becomes one UserError."""
+    try:
+        rest = flags.FLAGS(argv)
+        _ = _CONFIG.value
+    except (AttributeError, KeyError) as error:  # an override of a key that is not there
+        raise UserError(configuration.explain_override(argv, str(error))) from error
+    except (flags.Error, ValueError, TypeError, OSError, ImportError, SyntaxError) as error:
+        raise UserError(re.sub(r"\s+", " ", f"command line: {error}").strip()) from error
+    if len(rest) > 1:
+        raise UserError(f"command line: unexpected {rest[1]!r}; values are given as --flag=value")
+    return rest
+
+
+def run() -> None:
+    """Entry point: exit status 2 and one line on bad input."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        app.run(main, flags_parser=parse_flags)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    run()

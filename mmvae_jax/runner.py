@@ -1,0 +1,196 @@
+"""What the modes of the command line do: train, evaluate, report, impute, sample."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import logging
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from mmvae_jax import configuration, data, evaluation, inference, models, training
+from mmvae_jax import report as figures
+from mmvae_jax.types import UserError
+
+_log = logging.getLogger(__name__)
+
+
+def default_workdir(config_file: str, config: Mapping[str, Any]) -> Path:
+    """``runs/<config>-<dataset>``."""
+    return Path("runs") / f"{config_file}-{config['data']['name']}"
+
+
+def train(config: Mapping[str, Any], workdir: Path, *, command: str = "") -> None:
+    """Trains (or continues, or leaves a finished run as it is), then evaluates and reports.
+
+    Args:
+      config: a whole config as plain values.
+      workdir: the run's folder; see `training.workdir.prepare_workdir` for what is refused.
+      command: the command line, kept in ``config.json``.
+
+    Raises:
+      UserError: anything in the config, the data or the workdir that does not fit.
+    """
+    configuration.validate(config)
+    dataset = _load_dataset(config)
+    specs = models.specs_from_config(config["model"], dataset.specs)
+    model = models.build(config, specs)
+    model.check()
+    training.prepare_workdir(workdir, _description(config, specs, dataset, command))
+    _log.info("data: %s", dataset.provenance)
+    dataset = dataclasses.replace(dataset, specs=specs)
+    settings = ConfigDict(config)
+    validate = evaluation.validation_bound(model, dataset, settings)
+    result = training.fit(model, dataset, settings, workdir, validate=validate)
+    _log.info("trained %d steps in %.0f s", result.steps, result.seconds)
+    if jax.process_index() == 0:
+        evaluation.write_results(
+            workdir / evaluation.RESULTS_FILE,
+            {"seconds/train": evaluation.Result(value=result.seconds, how="wall clock")},
+            {},
+            merge=True,
+        )
+    _evaluate_and_report(model, result.state.variables, dataset, settings, workdir, result.steps)
+
+
+def evaluate(workdir: Path, settings: Mapping[str, Any] | None, *, step: str = "") -> None:
+    """Evaluates a trained run again and draws its figures.
+
+    Args:
+      workdir: the run's folder.
+      settings: a section ``evaluation`` in place of the run's own; None keeps that.
+      step: the checkpoint, a number, "best" or "" for the latest.
+    """
+    run = training.read_run(workdir)
+    config = dict(run["config"])
+    if settings is not None:
+        config["evaluation"] = dict(settings)
+    configuration.validate(config)
+    trained = inference.load(workdir, step=_step(step))
+    dataset = _dataset_of_run(run, config, trained.model.specs)
+    _evaluate_and_report(
+        trained.model, trained.variables, dataset, ConfigDict(config), workdir, trained.step
+    )
+
+
+def report(workdir: Path, *, step: str = "") -> None:
+    """Draws the figures of a trained and evaluated run again."""
+    run = training.read_run(workdir)
+    trained = inference.load(workdir, step=_step(step))
+    dataset = _dataset_of_run(run, run["config"], trained.model.specs)
+    results = evaluation.load_results(workdir / evaluation.RESULTS_FILE)
+    figures.write_figures(
+        trained.model, trained.variables, dataset, ConfigDict(run["config"]), workdir, results
+    )
+
+
+def impute(workdir: Path, source: str, output: str, num_samples: int, *, step: str = "") -> None:
+    """Fills in the missing modalities of an .npz; see `inference.Trained.impute`."""
+    if not source or not output:
+        raise UserError("--mode=impute needs --input=FILE.npz and --output=FILE.npz")
+    target = _new_file(output)
+    if target.resolve() == Path(source).resolve():
+        raise UserError(f"--output={output} is the input file: choose another name")
+    trained = inference.load(workdir, step=_step(step))
+    batch = inference.read_npz(source, trained.model.specs)
+    if num_samples < 1:
+        raise UserError(f"--num_samples={num_samples}: must be at least 1")
+    filled = trained.impute(batch, num_samples)
+    _write_npz(target, filled)
+    _log.info("wrote %s: %s", target, _shapes(filled))
+
+
+def sample(
+    workdir: Path, output: str, num_samples: int, private_scale: float, *, step: str = ""
+) -> None:
+    """Writes items drawn from the prior to an .npz, one array per modality."""
+    if not output:
+        raise UserError("--mode=sample needs --output=FILE.npz")
+    target = _new_file(output)
+    if num_samples < 1:
+        raise UserError(f"--num_samples={num_samples}: must be at least 1")
+    if not private_scale >= 0:
+        raise UserError(f"--private_scale={private_scale}: must not be negative")
+    trained = inference.load(workdir, step=_step(step))
+    drawn = trained.generate(num_samples, private_scale=private_scale)
+    _write_npz(target, drawn)
+    _log.info("wrote %s: %s", target, _shapes(drawn))
+
+
+def _evaluate_and_report(
+    model: Any, variables: Any, dataset: Any, config: ConfigDict, workdir: Path, step: int
+) -> None:
+    results = evaluation.evaluate(model, variables, dataset, config, workdir, step=step)
+    if config.evaluation.figures and jax.process_index() == 0:
+        paths = figures.write_figures(model, variables, dataset, config, workdir, results)
+        _log.info("figures: %s", ", ".join(str(path) for path in paths))
+
+
+def _load_dataset(config: Mapping[str, Any]) -> Any:
+    return data.load(config["data"]["name"], config["data"], seed=config["data"]["seed"])
+
+
+def _dataset_of_run(run: Mapping[str, Any], config: Mapping[str, Any], specs: Any) -> Any:
+    dataset = _load_dataset(config)
+    if dataset.fingerprint != run["dataset"]["fingerprint"]:
+        raise UserError(
+            f"the data that config.data names ({dataset.provenance}) is not what this run was "
+            "trained on: put the original files back"
+        )
+    return dataclasses.replace(dataset, specs=specs)
+
+
+def _description(
+    config: Mapping[str, Any], specs: Any, dataset: Any, command: str
+) -> dict[str, Any]:
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return {
+        "config": json.loads(json.dumps(config)),
+        "modalities": [spec.to_json() for spec in specs],
+        "dataset": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "provenance": dataset.provenance,
+        },
+        "command": command,
+        "versions": {"python": platform.python_version(), **versions},
+    }
+
+
+def _step(text: str) -> int | str | None:
+    if text in ("", "latest"):
+        return None
+    if text == "best" or text.isdigit():
+        return int(text) if text.isdigit() else text
+    raise UserError(f"--step={text}: must be a number, best, or latest")
+
+
+def _new_file(output: str) -> Path:
+    path = Path(output)
+    if path.suffix != ".npz":
+        raise UserError(f"--output={output}: must end in .npz")
+    if not path.parent.is_dir():
+        raise UserError(f"--output={output}: the folder {path.parent} does not exist")
+    return path
+
+
+def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    partial = path.with_name(f".{path.name}.partial.npz")
+    try:
+        np.savez_compressed(partial, **arrays)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written ({error.strerror})") from error
+
+
+def _shapes(arrays: Mapping[str, np.ndarray]) -> str:
+    return ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())

@@ -1,0 +1,123 @@
+"""Every mistake in a config is one line that names the key, the value and what is allowed."""
+
+from __future__ import annotations
+
+import pytest
+
+from configs import common, mmvae_plus
+from mmvae_jax import configuration, data, models
+from mmvae_jax.types import UserError
+
+
+def config() -> dict:
+    return mmvae_plus.get_config().to_dict()
+
+
+def changed(key: str, value) -> dict:
+    values = config()
+    *sections, last = key.split(".")
+    section = values
+    for name in sections:
+        section = section[name]
+    section[last] = value
+    return values
+
+
+@pytest.mark.parametrize("dataset", ["polydigits", "polymnist"])
+@pytest.mark.parametrize("networks", ["paper", "small"])
+def test_shipped_configs_are_valid(dataset, networks):
+    values = mmvae_plus.get_config(f"dataset={dataset},networks={networks}").to_dict()
+    configuration.validate(values)
+    options = set(values["data"]) - {"name", "dir", "seed"}
+    assert options <= set(data.option_defaults(dataset))
+
+
+def test_every_rule_belongs_to_a_key_and_every_key_has_a_rule():
+    keys = set()
+    for dataset in common.DATASETS:
+        values = mmvae_plus.get_config(f"dataset={dataset}").to_dict()
+        keys |= dict(configuration.flat(values)).keys()
+    assert keys == set(configuration.RULES)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("batch_size", 0, "config.batch_size = 0: must be an integer of at least 1"),
+        ("batch_size", -5, "at least 1"),
+        ("batch_size", 1.5, "must be an integer"),
+        ("num_epochs", True, "must be an integer"),
+        ("objective.num_samples", 0, "config.objective.num_samples = 0: must be an integer of at"),
+        ("objective.beta", -1.0, "of at least 0"),
+        ("objective.beta", float("nan"), "must be a number"),
+        ("objective.estimator", "dregs", "'iwae', 'stl', 'dreg'; did you mean 'dreg'?"),
+        ("data.name", "polydigit", "did you mean 'polydigits'?"),
+        ("data.num_modalities", 1, "at least 2"),
+        ("data.num_train", -1, "at least 0"),
+        ("model.network", "cnov", "did you mean 'conv'?"),
+        ("model.private_dim", -1, "at least 0"),
+        ("model.likelihood_scale", 0.0, "above 0"),
+        ("model.network_options", {"width": 0}, "config.model.network_options.width = 0"),
+        ("optimizer.learning_rate", "fast", "must be a number above 0"),
+        ("optimizer.name", "adan", "did you mean 'adam'?"),
+        ("training.log_every", 0, "at least 1"),
+        ("evaluation.figures", 1, "must be of type bool, not int"),
+    ],
+)
+def test_bad_values_are_named(key, value, said):
+    with pytest.raises(UserError) as error:
+        configuration.validate(changed(key, value))
+    line = str(error.value)
+    assert said in line
+    assert f"config.{key}" in line
+    assert "\n" not in line
+
+
+def test_an_unknown_key_gets_the_nearest_match():
+    values = config()
+    values["optimizer"]["learning_rat"] = 1e-3
+    with pytest.raises(UserError, match=r"learning_rat: .*did you mean config.optimizer.learning"):
+        configuration.validate(values)
+
+
+def test_a_missing_section_is_named():
+    values = config()
+    del values["objective"]
+    with pytest.raises(UserError, match="no section 'objective'"):
+        configuration.validate(values)
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("dataset=polymnst", "unknown dataset 'polymnst'.*did you mean 'polymnist'"),
+        ("datset=polymnist", "unknown key 'datset'.*did you mean 'dataset'"),
+        ("polymnist", "write it as key=value"),
+        ("networks=big", "unknown networks 'big'.*paper, small"),
+    ],
+)
+def test_the_argument_string_is_checked(argument, said):
+    with pytest.raises(UserError, match=said):
+        mmvae_plus.get_config(argument)
+
+
+def test_arguments_are_read_as_their_defaults_type():
+    parsed = common.parse_arg("a=3,b=0.5,c=true", a=1, b=1.0, c=False, d="x")
+    assert (parsed.a, parsed.b, parsed.c, parsed.d) == (3, 0.5, True, "x")
+    for bad in ("a=x", "b=x", "c=x"):
+        with pytest.raises(UserError, match=f"argument {bad}"):
+            common.parse_arg(bad, a=1, b=1.0, c=False)
+
+
+def test_a_network_that_does_not_fit_the_data_is_refused():
+    dataset = data.load("polydigits", {"num_train": 10, "num_validation": 10, "num_test": 10})
+    values = config()
+    values["model"].update(network="resnet", network_options={"stages": 5})
+    specs = models.specs_from_config(values["model"], dataset.specs)
+    model = models.build(values, specs)
+    with pytest.raises(UserError, match="divisible by 32"):
+        model.check()
+    values["model"].update(network="conv", network_options={"depth": 5})
+    model = models.build(values, models.specs_from_config(values["model"], dataset.specs))
+    with pytest.raises(UserError, match="has no option 'depth'; it has width, hidden"):
+        model.check()
