@@ -211,7 +211,7 @@ class _Run:
                 stop = plan.chunk_end(step)
                 indices = sharding.put_replicated(plan.indices(step, stop), self._mesh)
                 state, halted, summary = chunk(
-                    state, halted, rows, indices, np.int32(stop - step), np.uint32(plan.seed)
+                    state, halted, rows, indices, stop - step, np.uint32(plan.seed)
                 )
                 waiting.append(_Dispatched(step, stop, summary))
                 step = stop

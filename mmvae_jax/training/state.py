@@ -42,7 +42,10 @@ def initializer(model: Any, optimizer: optax.GradientTransformation) -> Initiali
             if leaf.dtype != jnp.float32:
                 name = jax.tree_util.keystr(path, simple=True, separator="/")
                 raise UserError(f"parameter {name} is {leaf.dtype}: parameters must be float32")
-        return TrainState(jnp.zeros([], jnp.int32), variables, optimizer.init(variables["params"]))
+        state = TrainState(jnp.zeros([], jnp.int32), variables, optimizer.init(variables["params"]))
+        # A leaf made from a Python number is weakly typed, and no longer so after an update or a
+        # restore: left alone it would cost a second compilation of the step.
+        return jax.tree.map(lambda leaf: leaf.astype(leaf.dtype), state)
 
     return initialize
 

@@ -1,8 +1,8 @@
-"""One optimizer step, and the compiled program that makes many of them.
+"""One optimizer step, and chunks of many that the host dispatches without waiting.
 
-A chunk is one `while_loop` over rows of batch indices. The number of steps is a traced number, so
-chunks of every length (up to the next checkpoint, the last one, the first after a resume) run the
-same compiled program: they cost one trace together, and equal steps give equal bits.
+A chunk has any number of steps (up to the next checkpoint, the last one, the first after a resume)
+and one shape: all chunks of a run share one trace and one compiled program, and equal steps give
+equal bits.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -51,6 +52,12 @@ class Summary(NamedTuple):
     last: Report
 
 
+class _Inputs(NamedTuple):
+    data: Mapping[str, Any]
+    indices: Array
+    seed: Array
+
+
 class _Carry(NamedTuple):
     steps: Array
     state: TrainState
@@ -75,7 +82,7 @@ def training_step(
     batch: Batch,
     rng: PRNGKey,
 ) -> tuple[TrainState, Report]:
-    """One update on a prepared batch. Where anything is not finite the state stays as it was."""
+    """One update on a prepared batch, to be used only where the report says that it is finite."""
 
     def batch_loss(params: Any) -> tuple[Array, dict[str, Array]]:
         variables = {**state.variables, "params": params}
@@ -94,9 +101,7 @@ def training_step(
         & jnp.all(finite_gradients)
         & jnp.all(_finite_leaves(variables["params"]))
     )
-    updated = TrainState(state.step + 1, variables, opt_state)
-    kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state)
-    return kept, Report(terms, finite, finite_gradients)
+    return TrainState(state.step + 1, variables, opt_state), Report(terms, finite, finite_gradients)
 
 
 def _finite_leaves(tree: Any) -> Array:
@@ -110,53 +115,108 @@ def take(data: Mapping[str, Any], indices: Array) -> dict[str, Any]:
     return {**batch, "weight": (indices >= 0).astype(jnp.float32)}
 
 
+Chunk = Callable[..., tuple[TrainState, Array, Summary]]
+
+
 def make_chunk(
-    model: Any, optimizer: optax.GradientTransformation, prepare: Prepare, mesh: Mesh
-) -> Callable[..., tuple[TrainState, Array, Summary]]:
-    """The compiled program `chunk(state, halted, data, indices, num_steps, seed)`.
+    model: Any,
+    optimizer: optax.GradientTransformation,
+    prepare: Prepare,
+    mesh: Mesh,
+    *,
+    looped: bool | None = None,
+) -> Chunk:
+    """The function `chunk(state, halted, data, indices, num_steps, seed)`.
 
     It makes the first `num_steps` updates of `indices` (int32 [steps, batch]) and returns the
-    state, `halted` and a `Summary`. A step that is not finite sets `halted` and ends the loop, and
-    a halted chunk does nothing: the next chunk can be dispatched before this one's summary is read.
-    The state is donated.
+    state, `halted` and a `Summary`, without waiting for any of it. A step that is not finite sets
+    `halted`, and what is halted changes no more: the next chunk can be dispatched before this
+    one's summary is read. The state is donated.
+
+    Args:
+      model: the model.
+      optimizer: from `optimizer.make`.
+      prepare: `mmvae_jax.models.prepare`.
+      mesh: from `sharding.data_mesh`.
+      looped: whether the steps are a `while_loop` inside one program, or calls of a program of
+        one step. Default: a loop except on CPU, where XLA brings convolutions into a form with a
+        fast kernel only outside of loops (jax-ml/jax#12868): the gradient of a 3x3 kernel took
+        85 times as long inside one.
     """
+    if looped is None:
+        looped = mesh.devices.flat[0].platform != "cpu"
     # Jitted so that finding the shapes of its report and running it share one trace of the model.
-    step = jax.jit(functools.partial(training_step, model, optimizer))
+    step = jax.jit(functools.partial(training_step, model, optimizer), inline=True)
 
-    def chunk(
-        state: TrainState,
-        halted: Array,
-        data: Mapping[str, Any],
-        indices: Array,
-        num_steps: Array,
-        seed: Array,
-    ) -> tuple[TrainState, Array, Summary]:
-        stream = random_streams.stream(seed, "training")
-
-        def step_inputs(state: TrainState, row: Array) -> tuple[TrainState, Batch, PRNGKey]:
-            batch = sharding.split_batch(prepare(take(data, indices[row])), mesh)
-            return state, batch, random_streams.at_step(stream, state.step)
-
-        def body(carry: _Carry) -> _Carry:
-            state, last = step(*step_inputs(carry.state, carry.steps))
-            sums = {
-                name: total + jnp.where(last.finite, last.terms[name], 0.0)
-                for name, total in carry.sums.items()
-            }
-            steps = carry.steps + last.finite.astype(jnp.int32)
-            return _Carry(steps, state, ~last.finite, sums, last)
-
-        def unfinished(carry: _Carry) -> Array:
-            return (carry.steps < num_steps) & ~carry.halted
-
-        nothing = jnp.zeros([], jnp.int32)
-        shapes = jax.eval_shape(lambda state: step(*step_inputs(state, nothing))[1], state)
-        empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        done = jax.lax.while_loop(
-            unfinished, body, _Carry(nothing, state, halted, empty.terms, empty)
+    def step_of(carry: _Carry, inputs: _Inputs) -> tuple[TrainState, Report]:
+        batch = prepare(take(inputs.data, inputs.indices[carry.steps]))
+        key = random_streams.at_step(
+            random_streams.stream(inputs.seed, "training"), carry.state.step
         )
-        count = jnp.maximum(done.steps, 1).astype(jnp.float32)
-        terms = {name: total / count for name, total in done.sums.items()}
-        return done.state, done.halted, Summary(done.steps, terms, done.last)
+        return step(carry.state, sharding.split_batch(batch, mesh), key)
 
-    return jax.jit(chunk, donate_argnums=0, out_shardings=sharding.replicated(mesh))
+    def begin(state: TrainState, halted: Array, inputs: _Inputs) -> _Carry:
+        nothing = _Carry(jnp.zeros([], jnp.int32), state, halted, {}, None)
+        report = jax.eval_shape(lambda: step_of(nothing, inputs)[1])
+        empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), report)
+        return nothing._replace(sums=empty.terms, last=empty)
+
+    def advance(carry: _Carry, inputs: _Inputs) -> _Carry:
+        updated, report = step_of(carry, inputs)
+        good = report.finite & ~carry.halted
+        added = {n: total + report.terms[n] for n, total in carry.sums.items()}
+        state, sums = _choose(good, (updated, added), (carry.state, carry.sums))
+        return _Carry(
+            steps=carry.steps + good.astype(jnp.int32),
+            state=state,
+            halted=~good,
+            sums=sums,
+            last=_choose(carry.halted, carry.last, report),
+        )
+
+    def finish(carry: _Carry) -> tuple[TrainState, Array, Summary]:
+        count = jnp.maximum(carry.steps, 1).astype(jnp.float32)
+        terms = {name: total / count for name, total in carry.sums.items()}
+        return carry.state, carry.halted, Summary(carry.steps, terms, carry.last)
+
+    compiled = functools.partial(jax.jit, donate_argnums=0, out_shardings=sharding.replicated(mesh))
+    return (_loop if looped else _calls)(begin, advance, finish, compiled)
+
+
+def _loop(begin: Any, advance: Any, finish: Any, compiled: Any) -> Chunk:
+    """All steps of a chunk in one program; their number is a traced value."""
+
+    @compiled
+    def program(
+        state: TrainState, halted: Array, inputs: _Inputs, num_steps: Array
+    ) -> tuple[TrainState, Array, Summary]:
+        return finish(
+            jax.lax.while_loop(
+                lambda carry: (carry.steps < num_steps) & ~carry.halted,
+                lambda carry: advance(carry, inputs),
+                begin(state, halted, inputs),
+            )
+        )
+
+    def chunk(state, halted, data, indices, num_steps, seed):
+        return program(state, halted, _Inputs(data, indices, seed), np.int32(num_steps))
+
+    return chunk
+
+
+def _calls(begin: Any, advance: Any, finish: Any, compiled: Any) -> Chunk:
+    """A program of one step, dispatched once a step."""
+    begin, advance, finish = compiled(begin), compiled(advance), compiled(finish)
+
+    def chunk(state, halted, data, indices, num_steps, seed):
+        inputs = _Inputs(data, indices, seed)
+        carry = begin(state, halted, inputs)
+        for _ in range(num_steps):
+            carry = advance(carry, inputs)
+        return finish(carry)
+
+    return chunk
+
+
+def _choose(condition: Array, yes: Any, no: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)

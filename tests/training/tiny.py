@@ -48,6 +48,8 @@ class LinearVAE:
         sizes = {name: x.reshape(len(x), -1).shape[1] for name, x in batch["x"].items()}
         return {
             "params": {
+                # Weakly typed, as parameters made from Python numbers are.
+                "scale": jnp.full((self.dim,), 0.1),
                 kind: {
                     name: 0.3
                     * jax.random.normal(
@@ -64,7 +66,7 @@ class LinearVAE:
         params = variables["params"]
         x = {name: batch["x"][name].reshape(len(batch["weight"]), -1) for name in self.names}
         loc = sum(x[name] @ params["encoder"][name] for name in self.names) / 2.0
-        z = loc + 0.1 * jax.random.normal(rng, loc.shape)
+        z = loc + params["scale"][None] * jax.random.normal(rng, loc.shape)
         terms = {"kl/shared": 0.5 * jnp.sum(loc**2, -1)}
         for name in self.names:
             decoder = params["decoder"][name]
