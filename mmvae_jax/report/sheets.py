@@ -22,17 +22,19 @@ _PANELS_IN_A_LINE = 3
 _generate = functools.partial(jax.jit, static_argnums=(0, 3))(
     lambda model, variables, rng, count: model.generate(variables, rng, count)
 )
-_conditional = functools.partial(jax.jit, static_argnums=(0, 4, 5, 6))(
-    lambda model, variables, rng, batch, given, count, private: model.conditional(
-        variables, rng, batch, given, count, private=private
-    )
-)
 _embed = functools.partial(jax.jit, static_argnums=(0, 3))(
     lambda model, variables, batch, given: model.embed(variables, batch, given)
 )
 _decode = functools.partial(jax.jit, static_argnums=0)(
     lambda model, variables, shared, private: model.mean(model.decode(variables, shared, private))
 )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4, 5, 6, 7))
+def _conditional(model, variables, rng, batch, source, targets, count, private):
+    """Draws {target: [count, B, ...]}; no other decoder is run or even compiled."""
+    drawn = model.conditional(variables, rng, batch, (source,), count, private=private)
+    return {name: drawn[name] for name in targets}
 
 
 def samples(view: View) -> Figure:
@@ -56,7 +58,8 @@ def conditional(view: View) -> Figure:
             view.variables,
             view.key(f"conditional/{source.name}"),
             view.batch,
-            (source.name,),
+            source.name,
+            tuple(spec.name for spec in view.images),
             _DRAWS,
             "prior",
         )
@@ -85,6 +88,7 @@ def reconstructions(view: View) -> Figure:
             view.variables,
             view.key(f"reconstructions/{spec.name}"),
             view.batch,
+            spec.name,
             (spec.name,),
             1,
             "own",
