@@ -66,13 +66,21 @@ def _as_published(config: ConfigDict) -> None:
 
 
 def _for_two_cores(config: ConfigDict) -> None:
-    config.num_epochs = 20
+    config.num_epochs = 12
+    config.batch_size = 64
     config.model.update(
-        {"network": "conv", "shared_dim": 16, "private_dim": 8, "likelihood_scale": 0.2}
+        {
+            "network": "conv",
+            "network_options": ConfigDict({"width": 16, "hidden": 256}),
+            "shared_dim": 16,
+            "private_dim": 4,
+            "posterior_scale": "softplus",
+            "auxiliary_scale": "free",
+            "likelihood_scale": 0.2,
+        }
     )
-    config.model.network_options = ConfigDict({"width": 16, "hidden": 256})
-    config.objective.num_samples = 1
-    config.optimizer.learning_rate = 1e-3
+    config.objective.update({"num_samples": 1, "beta": 2.5, "estimator": "iwae"})
+    config.optimizer.learning_rate = 2e-3
 
 
 def _small(config: ConfigDict) -> None:

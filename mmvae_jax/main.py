@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from mmvae_jax import configuration, runner
@@ -46,6 +47,7 @@ def main(_: Sequence[str]) -> None:
     """Runs one mode."""
     runtime.configure()
     runtime.initialize_distributed(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    absl_logging.set_verbosity(absl_logging.WARNING)  # not what Orbax notes of every checkpoint
     logging.getLogger("mmvae_jax").setLevel(logging.INFO)
     if _MODE.value == "train":
         if _CONFIG.value is None:
@@ -82,11 +84,15 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     """Parses the command line; every mistake in it becomes one UserError."""
     try:
         rest = flags.FLAGS(argv)
-        _ = _CONFIG.value
+        if _CONFIG.value is not None:
+            _ = _CONFIG.value.seed  # a file that could not be read complains only now
     except (AttributeError, KeyError) as error:  # an override of a key that is not there
         raise UserError(configuration.explain_override(argv, str(error))) from error
     except (flags.Error, ValueError, TypeError, OSError, ImportError, SyntaxError) as error:
-        raise UserError(re.sub(r"\s+", " ", f"command line: {error}").strip()) from error
+        reason = re.sub(
+            r"^.*Failed loading config file \S+", "--config:", f"{error}", flags=re.DOTALL
+        )
+        raise UserError(f"command line: {' '.join(reason.split())}") from error
     if len(rest) > 1:
         raise UserError(f"command line: unexpected {rest[1]!r}; values are given as --flag=value")
     return rest

@@ -6,6 +6,9 @@ import jax
 import numpy as np
 import pytest
 
+from configs import mmvae_plus
+from mmvae_jax import data, runner
+
 # Shapes and dtypes that only fit by silent promotion are mistakes here.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -22,3 +25,34 @@ def debug_nans():
 def generator():
     """NumPy random numbers, the same in every run."""
     return np.random.default_rng(20240607)
+
+
+TINY_DATA = {"num_train": 64, "num_validation": 16, "num_test": 24}
+
+
+def tiny_config() -> dict:
+    """The default config, shortened to a few steps of a small network."""
+    config = mmvae_plus.get_config().to_dict()
+    config["num_epochs"], config["batch_size"] = 2, 16
+    config["data"].update(TINY_DATA)
+    config["model"].update(shared_dim=4, private_dim=2)
+    config["model"]["network_options"] = {"width": 4, "hidden": 16}
+    config["training"]["log_every"] = 3
+    config["evaluation"].update(
+        batch_size=16, bound_samples=2, probe_train=40, classifier_epochs=1, figures=False
+    )
+    return config
+
+
+@pytest.fixture(scope="session")
+def tiny_data():
+    """The data set of `tiny_run`."""
+    return data.load("polydigits", {**TINY_DATA, "num_modalities": 3}, seed=0)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """The workdir of a run of `tiny_config`: trained and evaluated, without figures."""
+    workdir = tmp_path_factory.mktemp("tiny") / "run"
+    runner.train(tiny_config(), workdir, command="a test")
+    return workdir

@@ -139,7 +139,7 @@ def test_training_bound_is_below_the_likelihood_and_tightens_in_k(posterior, bou
         )
         batch = make_batch(model)
         variables = model.init(jax.random.key(1), batch)
-        keys = jax.random.split(jax.random.key(3), 2000)
+        keys = jax.random.split(jax.random.key(3), 1000)
         loss = jax.jit(
             jax.vmap(lambda key, m=model, v=variables, b=batch: m.loss(v, key, b, jnp.int32(0))[0])
         )(keys)
@@ -223,25 +223,29 @@ def test_at_the_exact_posterior_the_encoder_gradient_is_zero(estimator, samples)
 
 
 def test_dreg_with_one_expert_has_the_iwae_gradient_in_the_mean_and_less_variance():
-    """Tucker et al. 2019: unbiased for a single reparameterised posterior, K = 10."""
-    batch = make_batch(build(1))
+    """Tucker et al. 2019: unbiased for a single reparameterised posterior, here near the exact one."""
     keys = jax.random.split(jax.random.key(5), 4000)
     found = {}
     for estimator in ("iwae", "dreg"):
-        model = build(1, estimator=estimator, num_samples=10, auxiliary_scale="fixed")
-        variables = model.init(jax.random.key(1), batch)
-        sampled = jax.jit(
-            jax.vmap(lambda key, m=model, v=variables: gradients(m, v, key, batch)["encoder"])
-        )(keys)
-        flat = np.concatenate(
-            [np.asarray(g).reshape(len(keys), -1) for g in jax.tree.leaves(sampled)], 1
-        )
+        model, variables = exact_single_expert(estimator, 10)
+        params = variables["params"]
+        moved = jax.tree.map(lambda x: 1.1 * x + 0.1, params["encoder"])
+        variables = {"params": {**params, "encoder": moved}}
+        batch = make_batch(model)
+
+        @jax.jit
+        @jax.vmap
+        def sampled(key, model=model, variables=variables, batch=batch):
+            return gradients(model, variables, key, batch)["encoder"]
+
+        leaves = jax.tree.leaves(sampled(keys))
+        flat = np.concatenate([np.asarray(g).reshape(len(keys), -1) for g in leaves], 1)
         found[estimator] = (flat.mean(0), flat.var(0))
     error = np.sqrt((found["iwae"][1] + found["dreg"][1]) / len(keys))
     gap = np.abs(found["iwae"][0] - found["dreg"][0])
-    # 4 standard errors for each of a few dozen numbers at a fixed seed.
-    assert np.all(gap < 4 * error + 1e-5)
-    assert found["dreg"][1].sum() < 0.8 * found["iwae"][1].sum()
+    assert np.all(gap < 4 * error)
+    assert np.any(np.abs(found["iwae"][0]) > 8 * error)  # there is a gradient to agree on
+    assert found["dreg"][1].sum() < 0.5 * found["iwae"][1].sum()
 
 
 @pytest.mark.parametrize("posterior", ["paper", "code"])

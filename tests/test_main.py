@@ -1,0 +1,145 @@
+"""The command line as a user meets it: processes, exit statuses, and what they print."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = (
+    "--config=configs/mmvae_plus.py",
+    "--config.data.num_train=64",
+    "--config.data.num_validation=16",
+    "--config.data.num_test=24",
+    "--config.batch_size=16",
+    "--config.num_epochs=2",
+    "--config.model.network_options.width=4",
+    "--config.model.network_options.hidden=16",
+    "--config.evaluation.batch_size=16",
+    "--config.evaluation.bound_samples=2",
+    "--config.evaluation.probe_train=40",
+    "--config.evaluation.classifier_epochs=1",
+)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "mmvae_jax.main", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def refused(*arguments: str) -> str:
+    """The one line that a refused command prints."""
+    done = run(*arguments)
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def test_the_default_job_from_data_to_pictures_and_back(tmp_path):
+    """Shortened: train, run again, evaluate, impute, sample, and refuse another config's run."""
+    workdir = tmp_path / "run"
+    first = run(*SMALL, f"--workdir={workdir}")
+    assert first.returncode == 0, first.stderr[-3000:]
+    assert "coherence" in first.stdout
+    results = json.loads((workdir / "results.json").read_text())
+    for name in (
+        "coherence/conditional/mean",
+        "coherence/unconditional",
+        "classifier/accuracy/mean",
+        "probe/shared/mean",
+        "probe/private/mean",
+        "bound/test",
+        "seconds/train",
+        "seconds/evaluate",
+    ):
+        assert np.isfinite(results[name]["value"]), name
+    assert np.shape(results["coherence/conditional/matrix"]["values"]) == (3, 3)
+    figures = sorted((workdir / "figures").glob("*.png"))
+    assert len(figures) >= 6
+    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in figures)
+
+    metrics = (workdir / "metrics.jsonl").read_text()
+    again = run(*SMALL, f"--workdir={workdir}")
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert (workdir / "metrics.jsonl").read_text() == metrics  # nothing was trained twice
+    assert json.loads((workdir / "results.json").read_text())["bound/test"] == results["bound/test"]
+
+    line = refused(*SMALL, "--config.seed=5", f"--workdir={workdir}")
+    assert "config.seed was 0, is 5" in line
+    assert (workdir / "metrics.jsonl").read_text() == metrics
+
+    pictures = np.zeros((3, 16, 16, 3), np.uint8)
+    np.savez(tmp_path / "views.npz", m0=pictures)
+    done = run(
+        "--mode=impute",
+        f"--workdir={workdir}",
+        f"--input={tmp_path / 'views.npz'}",
+        f"--output={tmp_path / 'filled.npz'}",
+        "--num_samples=4",
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    with np.load(tmp_path / "filled.npz", allow_pickle=False) as filled:
+        assert sorted(filled.files) == ["m0", "m1", "m2"]
+        np.testing.assert_array_equal(filled["m0"], pictures)
+    done = run(
+        "--mode=sample", f"--workdir={workdir}", f"--output={tmp_path / 's.npz'}", "--num_samples=5"
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    with np.load(tmp_path / "s.npz", allow_pickle=False) as drawn:
+        assert drawn["m2"].shape == (5, 16, 16, 3)
+
+    done = run("--mode=evaluate", f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    after = json.loads((workdir / "results.json").read_text())
+    assert after["seconds/train"] == results["seconds/train"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--config=configs/mmvae_plus.py", "--config.optimizer.learnin_rate=1"), "learning_rate"),
+        (("--config=configs/mmvae_plus.py", "--config.batch_size=many"), "batch_size"),
+        (("--config=configs/mmvae_plus.py", "--config.objective.num_samples=0"), "at least 1"),
+        (("--config=configs/mmvae_plus.py:dataset=polymnst",), "did you mean 'polymnist'"),
+        (("--config=configs/mmvae_minus.py",), "mmvae_minus.py"),
+        ((), "needs --config"),
+        (("--mode=impute", "--workdir=runs/none", "--output=x.npz"), "needs --input"),
+        (("--mode=evaluate", "--workdir=no_such_run"), "holds no run"),
+        (("--mode=dance",), "train"),
+        (("--confg=x",), "confg"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(arguments, said):
+    assert said in refused(*arguments)
+
+
+def test_a_data_folder_without_the_files_names_them(tmp_path):
+    line = refused(
+        "--config=configs/mmvae_plus.py:dataset=polymnist",
+        f"--config.data.dir={tmp_path}",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert "train-images-idx3-ubyte" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_workdir_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    line = refused(*SMALL, f"--workdir={tmp_path / 'file'}")
+    assert "is a file" in line
+    assert (tmp_path / "file").read_text() == "mine"
