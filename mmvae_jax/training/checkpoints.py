@@ -182,6 +182,16 @@ def structure(tree: Any) -> dict[str, str]:
     return {_name(path): _kind(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
+class _Manager(ocp.CheckpointManager):
+    """Orbax's manager; a damaged metrics file does not keep it from opening the others."""
+
+    def metrics(self, step: int) -> Any:
+        try:
+            return super().metrics(step)
+        except (OSError, ValueError):
+            return None
+
+
 class _Damaged(Exception):
     """A checkpoint that is not what was saved; says how."""
 
@@ -195,17 +205,21 @@ def _open(folder: Path, *, writable: bool) -> ocp.CheckpointManager:
     policies = ocp.checkpoint_managers
     keep = policies.AnyPreservationPolicy(
         # Not `max_to_keep`: with `best_fn` it would delete the newest step if it is not the best.
-        [policies.LatestN(2), policies.BestN(get_metric_fn=_score, n=1)]
+        [
+            policies.LatestN(2),
+            policies.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
+        ]
     )
     options = ocp.CheckpointManagerOptions(
         preservation_policy=keep,
         best_fn=_score,
         create=writable,
-        read_only=not writable,
         cleanup_tmp_directories=writable,
+        # Not `read_only`, which warns each time: nothing is written unless `save` is called.
+        enable_async_checkpointing=writable,
     )
     try:
-        return ocp.CheckpointManager(folder, options=options)
+        return _Manager(folder, options=options)
     except Exception as error:  # Whatever Orbax meets in the files, the reader gets one line.
         raise UserError(f"{folder} cannot be opened: {_first_line(error)}") from error
 

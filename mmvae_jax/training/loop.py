@@ -141,9 +141,9 @@ def fit(
     if split.label is not None:
         rows["label"] = split.label
     run = _Run(plan, mesh, tuple(model.names), Path(workdir), validate)
-    first = prepare(steps.take(rows, plan.indices(0, 1)[0]))
+    first = data.take(split, plan.indices(0, 1)[0])
     seed = np.uint32(plan.seed)
-    initialize = states.initializer(model, optimizer)
+    initialize = states.initializer(model, optimizer, prepare)
     with Checkpoints(workdir, _json_config(config)) as checkpoints:
         restored = checkpoints.restore(states.abstract(initialize, first, seed, mesh))
         if restored is None:

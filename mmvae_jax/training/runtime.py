@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import inspect
 import os
 import platform
 import socket
+import sys
 import time
 from pathlib import Path
+from typing import Any, NoReturn
 
 import jax
 
@@ -65,7 +68,7 @@ def initialize_distributed(
     # CPU devices of several processes can exchange nothing without it.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     if coordinator_address == "auto":
-        options = {}
+        options: dict[str, Any] = {}
     else:
         _check_address(coordinator_address, num_processes, process_id)
         if process_id:
@@ -76,6 +79,9 @@ def initialize_distributed(
             "num_processes": num_processes,
             "process_id": process_id,
         }
+    if "shutdown_timeout_seconds" in inspect.signature(jax.distributed.initialize).parameters:
+        # A process that is done waits for the others, and the first one may evaluate for long.
+        options["shutdown_timeout_seconds"] = 24 * 3600
     try:
         jax.distributed.initialize(initialization_timeout=int(timeout), **options)
     except (RuntimeError, ValueError) as error:
@@ -84,6 +90,19 @@ def initialize_distributed(
             f"process {process_id} of {num_processes} could not join the run at "
             f"{coordinator_address} within {timeout:g} s: {reason}"
         ) from error
+
+
+def leave(status: int) -> NoReturn:
+    """Ends the process after an error.
+
+    One of several processes must not end by `sys.exit`: at its exit JAX would wait for the others,
+    which wait for it.
+    """
+    if jax.distributed.is_initialized() and jax.process_count() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _check_address(address: str, num_processes: int | None, process_id: int | None) -> None:

@@ -10,16 +10,28 @@ import argparse
 import dataclasses
 import os
 import signal
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
 
 from mmvae_jax import data
 from mmvae_jax.training import fit, initialize_distributed
+from mmvae_jax.training.runtime import leave
 from mmvae_jax.types import ModalitySpec
+
+# The tests start the same few programs many times, some of them in processes of their own.
+CACHE = os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "mmvae_jax_tests_cache")
+)
+jax.config.update("jax_compilation_cache_dir", CACHE)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+compilation_cache.reset_cache()
 
 SPECS = (
     ModalitySpec(name="a", shape=(4, 4, 1), likelihood="normal"),
@@ -46,20 +58,15 @@ class LinearVAE:
 
     def init(self, rng, batch):
         sizes = {name: x.reshape(len(x), -1).shape[1] for name, x in batch["x"].items()}
-        return {
-            "params": {
-                # Weakly typed, as parameters made from Python numbers are.
-                "scale": jnp.full((self.dim,), 0.1),
-                kind: {
-                    name: 0.3
-                    * jax.random.normal(
-                        jax.random.fold_in(rng, 10 * k + m), (sizes[name], self.dim)
-                    )
-                    for m, name in enumerate(self.names)
-                }
-                for k, kind in enumerate(("encoder", "decoder"))
+        params = {
+            kind: {
+                name: 0.3 * jax.random.normal(jax.random.fold_in(rng, m), (sizes[name], self.dim))
+                for m, name in enumerate(self.names, start=10 * k)
             }
+            for k, kind in enumerate(("encoder", "decoder"))
         }
+        # Weakly typed, as parameters made from Python numbers are.
+        return {"params": {**params, "scale": jnp.full((self.dim,), 0.1)}}
 
     def loss(self, variables, rng, batch, step):
         type(self).traces += 1
@@ -155,7 +162,7 @@ def main() -> None:
         if step == args.kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         if step == args.fail_at and args.process_id == 1:
-            raise SystemExit(3)
+            leave(3)
         return {}
 
     run(args.workdir, validate=validate, num_epochs=args.num_epochs)

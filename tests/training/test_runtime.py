@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from mmvae_jax.training import initialize_distributed, runtime
+from mmvae_jax.types import UserError
+
+PROGRAM = """
+import os
+from mmvae_jax.training import runtime
+runtime.configure()
+import jax, jax.numpy as jnp
+assert float(jax.jit(lambda x: x + 1)(jnp.float32(1))) == 2.0
+print(os.environ.get("XLA_FLAGS"), jax.config.jax_compilation_cache_dir)
+"""
+
+
+def _configured(**environment):
+    kept = {
+        k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env={**kept, "JAX_PLATFORMS": "cpu", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout.split()
+
+
+def test_configure_sets_the_cache_and_the_flag_that_was_tried(tmp_path):
+    flags, cache = _configured(XDG_CACHE_HOME=str(tmp_path))
+    tried = importlib.metadata.version("jaxlib") in runtime._CPU_FLAG_TRIED_WITH
+    assert flags == (runtime._CPU_FLAG if tried else "None")
+    assert cache.startswith(str(tmp_path / "mmvae_jax" / "xla"))
+    assert any((tmp_path / "mmvae_jax" / "xla").rglob("*-cache"))  # Even the smallest program.
+
+
+def test_configure_lets_the_users_settings_stand(tmp_path):
+    flags = "--xla_force_host_platform_device_count=2"
+    shown = _configured(XLA_FLAGS=flags, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "mine"))
+    assert shown == [flags, str(tmp_path / "mine")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("", 2, 0), "--num_processes=2 needs --coordinator_address"),
+        (("127.0.0.1", 2, 0), "is not HOST:PORT"),
+        (("127.0.0.1:1", 0, 0), "--num_processes=0"),
+        (("127.0.0.1:1", 2, 2), "--process_id=2 must be from 0 to 1"),
+        (("127.0.0.1:1", 2, None), "--process_id=None"),
+    ],
+)
+def test_flags_that_do_not_fit_together(arguments, message):
+    with pytest.raises(UserError, match=message):
+        initialize_distributed(*arguments)
+
+
+def test_one_process_needs_nothing():
+    initialize_distributed("", 0, 0)
+    initialize_distributed(None, None, None)
+
+
+def test_an_absent_coordinator_is_one_line():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    with pytest.raises(UserError, match=f"nobody answers at --coordinator_address={address}"):
+        initialize_distributed(address, 2, 1, timeout=0.5)

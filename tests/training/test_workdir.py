@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+
+from mmvae_jax.training import prepare_workdir, read_run
+from mmvae_jax.training.workdir import write_atomically
+from mmvae_jax.types import UserError
+
+RUN = {
+    "config": {
+        "seed": 0,
+        "num_epochs": 3,
+        "model": {"name": "mmvae_plus", "sizes": (1, 2)},
+        "evaluation": {"batch_size": 10},
+    },
+    "modalities": [{"name": "a", "shape": [4]}],
+    "dataset": {"name": "d", "fingerprint": "f", "provenance": "p"},
+    "command": "train",
+    "versions": {"jax": "1"},
+}
+
+
+def _changed(*path, value):
+    run = copy.deepcopy(RUN)
+    inner = run
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return run
+
+
+def test_a_new_workdir_is_made_with_its_config(tmp_path):
+    prepare_workdir(tmp_path / "a" / "b", RUN)
+    assert read_run(tmp_path / "a" / "b") == json.loads(json.dumps(RUN))
+    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        RUN,
+        _changed("config", "num_epochs", value=5),
+        _changed("config", "evaluation", "batch_size", value=20),
+        _changed("config", "evaluation", value={"other": 1}),
+        _changed("command", value="train again"),
+        _changed("versions", "jax", value="2"),
+        _changed("dataset", "provenance", value="q"),
+    ],
+)
+def test_the_same_run_may_continue(tmp_path, run):
+    prepare_workdir(tmp_path, RUN)
+    prepare_workdir(tmp_path, run)
+    assert read_run(tmp_path) == json.loads(json.dumps(run))
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (_changed("config", "seed", value=1), r"config\.seed was 0, is 1"),
+        (_changed("config", "num_epochs", value=2), r"config\.num_epochs was 3, is 2"),
+        (
+            _changed("config", "model", "name", value="mvae"),
+            r"config\.model\.name was 'mmvae_plus', is 'mvae'",
+        ),
+        (_changed("config", "model", "sizes", value=(1, 3)), r"model\.sizes\[1\] was 2, is 3"),
+        (_changed("config", "model", "new", value=1), r"config\.model\.new was not set, is 1"),
+        (_changed("dataset", "fingerprint", value="g"), r"dataset\.fingerprint was 'f', is 'g'"),
+        (_changed("modalities", value=[]), "modalities was"),
+    ],
+)
+def test_another_run_is_refused_and_nothing_is_changed(tmp_path, run, message):
+    prepare_workdir(tmp_path, RUN)
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(UserError, match=message) as error:
+        prepare_workdir(tmp_path, run)
+    assert "\n" not in str(error.value)
+    assert (tmp_path / "config.json").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match="is a file or lies below one"):
+            prepare_workdir(path, RUN)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_written_is_refused():
+    # Where nobody can write, not even root.
+    with pytest.raises(UserError, match="cannot be written"):
+        prepare_workdir("/proc/mmvae_jax", RUN)
+
+
+def test_files_of_an_unknown_run_are_refused(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("{}")
+    with pytest.raises(UserError, match=r"holds metrics\.jsonl but no config\.json"):
+        prepare_workdir(tmp_path, RUN)
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_other_files_may_lie_there(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    prepare_workdir(tmp_path, RUN)
+
+
+@pytest.mark.parametrize("content", ['{"config": {', "[]", '{"config": 3}', "\x00\xff"])
+def test_a_damaged_config_is_one_line(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    for use in (lambda: read_run(tmp_path), lambda: prepare_workdir(tmp_path, RUN)):
+        with pytest.raises(UserError, match=r"config\.json") as error:
+            use()
+        assert "\n" not in str(error.value)
+    assert (tmp_path / "config.json").read_text() == content
+
+
+def test_no_run_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="holds no run"):
+        read_run(tmp_path / "nowhere")
+
+
+def test_write_atomically_leaves_no_other_file(tmp_path):
+    for text in ("one", "two"):
+        write_atomically(tmp_path / "f", text)
+        assert (tmp_path / "f").read_text() == text
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
