@@ -79,7 +79,7 @@ def _for_two_cores(config: ConfigDict) -> None:
             "likelihood_scale": 0.2,
         }
     )
-    config.objective.update({"num_samples": 1, "beta": 2.5, "estimator": "iwae"})
+    config.objective.update({"num_samples": 1, "beta": 1.0, "estimator": "iwae"})
     config.optimizer.learning_rate = 2e-3
 
 

@@ -10,6 +10,7 @@ import functools
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from mmvae_jax.networks.layers import fan_in_uniform, flatten_features, upsample_nearest
@@ -18,6 +19,15 @@ from mmvae_jax.types import Array
 OPTIONS = {"width": 64, "stages": 2}
 
 _leaky = functools.partial(nn.leaky_relu, negative_slope=0.2)
+
+
+def average_pool(x: Array) -> Array:
+    """3x3 means at stride 2, [N, H, W, C] -> [N, ceil(H / 2), ceil(W / 2), C].
+
+    Zeros of the padding count in the mean, as in the published networks.
+    """
+    window, strides, padding = (3, 3), (2, 2), ((1, 1), (1, 1))
+    return nn.pooling.pool(x, 0.0, jax.lax.add, window, strides, padding) / 9.0
 
 
 class ResidualBlock(nn.Module):
@@ -51,8 +61,7 @@ class Encoder(nn.Module):
         x = nn.Conv(self.width, (3, 3), dtype=self.dtype, kernel_init=fan_in_uniform)(x)
         x = ResidualBlock(self.width, self.dtype)(x)
         for stage in range(1, self.stages + 1):
-            # Zeros of the padding count in the mean, as in the published networks.
-            x = nn.avg_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)), count_include_pad=True)
+            x = average_pool(x)
             x = ResidualBlock(self.width * 2**stage, self.dtype)(x)
         x = flatten_features(x)
         return nn.Dense(self.outputs, dtype=self.dtype, kernel_init=fan_in_uniform)(x)

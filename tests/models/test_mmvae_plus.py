@@ -223,7 +223,7 @@ def test_at_the_exact_posterior_the_encoder_gradient_is_zero(estimator, samples)
 
 
 def test_dreg_with_one_expert_has_the_iwae_gradient_in_the_mean_and_less_variance():
-    """Tucker et al. 2019: unbiased for a single reparameterised posterior, here near the exact one."""
+    """Tucker et al. 2019: unbiased for one reparameterised posterior, here near the exact one."""
     keys = jax.random.split(jax.random.key(5), 4000)
     found = {}
     for estimator in ("iwae", "dreg"):
