@@ -21,7 +21,7 @@ import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
 from mmvae_jax import data
-from mmvae_jax.training import fit, initialize_distributed
+from mmvae_jax.training import fit, initialize_distributed, prepare_workdir
 from mmvae_jax.training.runtime import leave
 from mmvae_jax.types import ModalitySpec
 
@@ -165,7 +165,9 @@ def main() -> None:
             leave(3)
         return {}
 
-    run(args.workdir, validate=validate, num_epochs=args.num_epochs)
+    changes = {"num_epochs": args.num_epochs}
+    prepare_workdir(args.workdir, {"config": config(**changes).to_dict()})
+    run(args.workdir, validate=validate, **changes)
 
 
 if __name__ == "__main__":
