@@ -24,6 +24,13 @@ def get_config(arg: str | None = None) -> ConfigDict:
     args = common.parse_arg(arg, dataset="polydigits", networks="paper")
     config = common.base()
     config.data = common.choose("dataset", args.dataset, common.DATASETS)
+    networks = ConfigDict(
+        {
+            "resnet": {"width": 64, "stages": 2},
+            "conv": {"width": 32, "hidden": 256},
+            "mlp": {"hidden": [512, 512]},
+        }
+    )
     config.model = ConfigDict(
         {
             "name": "mmvae_plus",
@@ -32,12 +39,13 @@ def get_config(arg: str | None = None) -> ConfigDict:
             "latent": "laplace",  # laplace | normal: family of priors and posteriors
             "posterior_scale": "sum",  # sum | softplus
             "auxiliary_scale": "sum",  # sum | free | fixed
+            "auxiliary_init": 1.0,  # where free auxiliary scales start
             "separate_encoders": True,
             "likelihood": "laplace",
             "likelihood_scale": 0.75,
             "learn_likelihood_scale": False,
             "network": "resnet",  # resnet | conv | mlp
-            "network_options": ConfigDict(),
+            "network_options": networks,  # of the chosen family
             "compute_dtype": "float32",  # bfloat16: inside networks only
             "remat": False,
         }
@@ -66,24 +74,38 @@ def _as_published(config: ConfigDict) -> None:
 
 
 def _for_two_cores(config: ConfigDict) -> None:
+    """polydigits in about three minutes."""
     config.num_epochs = 12
     config.batch_size = 64
     config.model.update(
         {
             "network": "conv",
-            "network_options": ConfigDict({"width": 16, "hidden": 256}),
-            "shared_dim": 16,
-            "private_dim": 4,
+            "shared_dim": 8,
+            "private_dim": 6,
             "posterior_scale": "softplus",
             "auxiliary_scale": "free",
+            "auxiliary_init": 0.05,
             "likelihood_scale": 0.2,
         }
     )
-    config.objective.update({"num_samples": 1, "beta": 1.0, "estimator": "iwae"})
+    config.model.network_options.conv.width = 16
+    config.objective.update({"num_samples": 1, "beta": 2.5, "estimator": "iwae"})
     config.optimizer.learning_rate = 2e-3
 
 
 def _small(config: ConfigDict) -> None:
-    config.model.network = "conv"
-    config.model.network_options = ConfigDict({"width": 32, "hidden": 256})
-    config.objective.num_samples = 1
+    """polymnist on two cores."""
+    config.num_epochs = 4
+    config.batch_size = 64
+    config.model.update(
+        {
+            "network": "conv",
+            "posterior_scale": "softplus",
+            "auxiliary_scale": "free",
+            "auxiliary_init": 0.05,
+            "shared_dim": 16,
+            "private_dim": 16,
+        }
+    )
+    config.model.network_options.conv.width = 16
+    config.objective.update({"num_samples": 1, "estimator": "iwae"})

@@ -20,12 +20,14 @@ def _fail(key: str, value: Any, must: str) -> None:
     raise UserError(f"config.{key} = {value!r}: must be {must}")
 
 
-def integer(minimum: int) -> Rule:
-    """An int of at least ``minimum``."""
+def integer(minimum: int, maximum: int | None = None) -> Rule:
+    """An int from ``minimum`` to ``maximum``."""
+    limit = f"at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
 
     def rule(key: str, value: Any) -> None:
-        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-            _fail(key, value, f"an integer of at least {minimum}")
+        good = isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+        if not good or (maximum is not None and value > maximum):
+            _fail(key, value, f"an integer {limit}" if maximum else f"an integer of {limit}")
 
     return rule
 
@@ -63,19 +65,31 @@ def of_type(kind: type) -> Rule:
     return rule
 
 
-def _sizes(key: str, value: Any) -> None:
-    for name, size in value.items():
-        for item in size if isinstance(size, list | tuple) else [size]:
-            integer(1)(f"{key}.{name}", item)
+def _network_options(key: str, value: Any) -> None:
+    """{family: {option: size or list of sizes}}, of the kinds that the family's OPTIONS have."""
+    of_type(Mapping)(key, value)
+    for family, options in value.items():
+        choice(*networks.FAMILIES)(key, family)
+        of_type(Mapping)(f"{key}.{family}", options)
+        known = networks.FAMILIES[family].OPTIONS
+        for name, size in options.items():
+            choice(*known)(f"{key}.{family}", name)
+            if isinstance(known[name], tuple) != isinstance(size, list | tuple):
+                kind = "a list of sizes" if isinstance(known[name], tuple) else "one size"
+                _fail(f"{key}.{family}.{name}", size, kind)
+            for item in size if isinstance(size, list | tuple) else [size]:
+                integer(1)(f"{key}.{family}.{name}", item)
 
+
+_SEED = integer(0, 2**32 - 1)
 
 RULES: dict[str, Rule] = {
-    "seed": integer(0),
+    "seed": _SEED,
     "batch_size": integer(1),
     "num_epochs": integer(1),
     "data.name": choice(*sorted(data.DATASETS)),
     "data.dir": of_type(str),
-    "data.seed": integer(0),
+    "data.seed": _SEED,
     "data.num_modalities": integer(2),
     "data.num_train": integer(0),
     "data.num_validation": integer(0),
@@ -87,12 +101,13 @@ RULES: dict[str, Rule] = {
     "model.latent": choice(*latents.FAMILIES),
     "model.posterior_scale": choice(*latents.CONSTRAINTS),
     "model.auxiliary_scale": choice(*mmvae_plus.AUXILIARY_SCALES),
+    "model.auxiliary_init": real(0.0, above=True),
     "model.separate_encoders": of_type(bool),
     "model.likelihood": choice(*sorted(likelihoods.LIKELIHOODS)),
     "model.likelihood_scale": real(0.0, above=True),
     "model.learn_likelihood_scale": of_type(bool),
     "model.network": choice(*sorted(networks.FAMILIES)),
-    "model.network_options": _sizes,
+    "model.network_options": _network_options,
     "model.compute_dtype": choice("float32", "bfloat16"),
     "model.remat": of_type(bool),
     "objective.num_samples": integer(1),
@@ -109,7 +124,7 @@ RULES: dict[str, Rule] = {
     "optimizer.weight_decay": real(0.0),
     "training.log_every": integer(1),
     "training.checkpoint_every": integer(0),
-    "evaluation.seed": integer(0),
+    "evaluation.seed": _SEED,
     "evaluation.batch_size": integer(1),
     "evaluation.num_examples": integer(0),
     "evaluation.bound_samples": integer(1),
@@ -142,8 +157,13 @@ def validate(config: Mapping[str, Any]) -> None:
             raise UserError(f"config has no section {section!r}")
     for key, value in values.items():
         if key not in RULES:
-            raise UserError(unknown_key(key, values))
+            raise UserError(unknown_key(key, RULES))
         RULES[key](key, value)
+    own = data.option_defaults(values["data.name"]) if "data.name" in values else {}
+    for key in RULES:
+        of_another_set = key.startswith("data.") and key[5:] not in {"name", "dir", "seed", *own}
+        if key not in values and not of_another_set:
+            raise UserError(f"config.{key} is not set")
 
 
 def unknown_key(key: str, known: Mapping[str, Any]) -> str:

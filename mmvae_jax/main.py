@@ -33,7 +33,7 @@ _NUM_SAMPLES = flags.DEFINE_integer(
     "sample: number of items; impute: draws averaged per filled-in value.",
 )
 _PRIVATE_SCALE = flags.DEFINE_float(
-    "private_scale", 1.0, "sample, impute: alpha, factor on the scale of the private prior."
+    "private_scale", 1.0, "sample: alpha, factor on the scale of the private prior."
 )
 _STEP = flags.DEFINE_string("step", "", "Checkpoint: a number, best, or empty for the latest.")
 _COORDINATOR = flags.DEFINE_string(
@@ -48,6 +48,7 @@ def main(_: Sequence[str]) -> None:
     runtime.configure()
     runtime.initialize_distributed(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     absl_logging.set_verbosity(absl_logging.WARNING)  # not what Orbax notes of every checkpoint
+    absl_logging.get_absl_handler().setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("mmvae_jax").setLevel(logging.INFO)
     if _MODE.value == "train":
         if _CONFIG.value is None:
@@ -100,12 +101,11 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
 def run() -> None:
     """Entry point: exit status 2 and one line on bad input."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
         app.run(main, flags_parser=parse_flags)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        runtime.leave(2)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,11 @@ def colours(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.where(light[:, None], 1 - distance, distance)
 
 
+def vivid(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Random saturated colours ``[N, 3]``: each channel is mostly near 0 or near 1."""
+    return rng.beta(0.5, 0.5, (count, 3)).astype(np.float32)
+
+
 def gradients(
     start: np.ndarray, end: np.ndarray, size: int, rng: np.random.Generator
 ) -> np.ndarray:

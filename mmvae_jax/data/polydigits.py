@@ -158,10 +158,10 @@ def _photo(index: int, ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _tints(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    light = np.zeros(len(ink), bool)
-    start, end = backgrounds.colours(light, rng), backgrounds.colours(light, rng)
-    ground = backgrounds.gradients(start, end, SIZE, rng)
-    return backgrounds.paint(ground, ink, backgrounds.colours(~light, rng))
+    start, other = (backgrounds.vivid(len(ink), rng) for _ in range(2))
+    # One tint that changes a little across the picture, and ink of a light tint of its own.
+    ground = backgrounds.gradients(0.4 * start, 0.4 * (0.6 * start + 0.4 * other), SIZE, rng)
+    return backgrounds.paint(ground, ink, 1 - 0.4 * backgrounds.vivid(len(ink), rng))
 
 
 def _stripes(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:

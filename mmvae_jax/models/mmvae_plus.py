@@ -8,6 +8,7 @@ target, so that nothing private can carry what is shared (App. B, and Lemma 2).
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -48,6 +49,9 @@ class MMVAEPlus(MultimodalVAE):
         over shared densities, times the source's private density).
       auxiliary_scale: scales of the auxiliary priors: ``sum`` (learned, their sum kept at W, as the
         code), ``free`` (learned and positive, as the paper says), ``fixed`` at 1.
+      auxiliary_init: where ``free`` auxiliary scales start. The published code starts at 1. A small
+        start tells the decoders from the first step which codes are another modality's; starting
+        at 1, they learn to tell it from u, ignore w for such codes, and draws lose their variety.
       cross_private: what decodes other sources' codes: ``auxiliary`` priors, or the target's
         ``own`` private posterior (the ablation that opens the shortcut).
     """
@@ -58,6 +62,7 @@ class MMVAEPlus(MultimodalVAE):
     bound: str = "looser"
     posterior: str = "paper"
     auxiliary_scale: str = "sum"
+    auxiliary_init: float = 1.0
     cross_private: str = "auxiliary"
 
     def __post_init__(self) -> None:
@@ -69,12 +74,13 @@ class MMVAEPlus(MultimodalVAE):
             )
 
     def init_extra(self, rng: PRNGKey) -> dict[str, Any]:
-        """Auxiliary prior scales, raw, {"auxiliary": {name: [W]}}: every scale starts at 1."""
+        """Auxiliary prior scales, raw, {"auxiliary": {name: [W]}}: see ``auxiliary_init``."""
         del rng
         if self.auxiliary_scale == "fixed" or self.cross_private == "own":
             return {}
-        # softplus(log(e - 1)) = 1, and softmax of equal numbers is uniform.
-        start = jnp.log(jnp.expm1(1.0)) if self.auxiliary_scale == "free" else 0.0
+        # softplus(log(exp(s) - 1)) = s, and softmax of equal numbers is uniform: scales of 1.
+        free = self.auxiliary_scale == "free"
+        start = math.log(math.expm1(self.auxiliary_init)) if free else 0.0
         return {
             "auxiliary": {
                 spec.name: jnp.full(spec.private_dim, start)
@@ -260,6 +266,7 @@ def from_config(
         compute_dtype=model["compute_dtype"],
         remat=model["remat"],
         auxiliary_scale=model["auxiliary_scale"],
+        auxiliary_init=model["auxiliary_init"],
         num_samples=objective["num_samples"],
         beta=objective["beta"],
         estimator=objective["estimator"],

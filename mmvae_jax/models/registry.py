@@ -19,7 +19,7 @@ def specs_from_config(
     model: Mapping[str, Any], specs: tuple[ModalitySpec, ...]
 ) -> tuple[ModalitySpec, ...]:
     """The data set's specs with the config's choices: likelihood, private size and networks."""
-    chosen = model["network_options"].items()
+    chosen = model["network_options"].get(model["network"], {}).items()
     options = tuple(sorted((key, _frozen(value)) for key, value in chosen))
     return tuple(
         dataclasses.replace(

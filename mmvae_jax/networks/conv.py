@@ -38,6 +38,7 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Encodes images [N, H, W, C] in [0, 1]."""
+        x = 2.0 * x - 1.0
         for stage in range(len(halvings(max(x.shape[1:3]), self.smallest)) - 1):
             channels = _channels(self.width, stage)
             conv = nn.Conv(

@@ -2,13 +2,14 @@
 
 from mmvae_jax.training.checkpoints import restore_variables
 from mmvae_jax.training.failure import NonFiniteLoss
-from mmvae_jax.training.loop import FitResult, fit
+from mmvae_jax.training.loop import FitResult, check, fit
 from mmvae_jax.training.runtime import configure, initialize_distributed
 from mmvae_jax.training.workdir import prepare_workdir, read_run
 
 __all__ = [
     "FitResult",
     "NonFiniteLoss",
+    "check",
     "configure",
     "fit",
     "initialize_distributed",

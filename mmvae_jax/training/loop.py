@@ -106,6 +106,27 @@ class Plan:
         return rows
 
 
+def check(model: Any, dataset: Any, config: Any) -> None:
+    """Finds what would stop `fit` before its first step, while nothing has been written.
+
+    Args:
+      model: see `fit`.
+      dataset: see `fit`.
+      config: see `fit`.
+
+    Raises:
+      UserError: one line.
+    """
+    split = dataset.splits["train"]
+    plan = Plan.from_config(config, len(split))
+    mesh = sharding.data_mesh()
+    sharding.check_batch_size(plan.batch_size, mesh)
+    optimizer = optimizers.make(config.optimizer, plan.total_steps)
+    first = data.take(split, plan.indices(0, 1)[0])
+    initialize = states.initializer(model, optimizer, prepare)
+    states.abstract(initialize, first, np.uint32(plan.seed), mesh)
+
+
 def fit(
     model: Any,
     dataset: Any,

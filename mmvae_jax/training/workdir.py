@@ -49,15 +49,17 @@ def prepare_workdir(path: str | Path, config_json: Mapping[str, Any]) -> None:
         raise UserError(
             f"workdir {path} cannot be written ({error.strerror}): choose another with --workdir"
         ) from error
+    made = [name for name in _FILES_OF_A_RUN if _holds_something(path / name)]
     if (path / CONFIG_FILE).exists():
-        _refuse_other_run(path, read_run(path), new)
-    else:
-        left = [name for name in _FILES_OF_A_RUN if (path / name).exists()]
-        if left:
-            raise UserError(
-                f"workdir {path} holds {', '.join(left)} but no {CONFIG_FILE}, so whose run it is "
-                "cannot be told: choose another with --workdir"
-            )
+        # A config.json without any result is a start that failed or was stopped at once: the
+        # corrected command may take its place.
+        if made:
+            _refuse_other_run(path, read_run(path), new)
+    elif made:
+        raise UserError(
+            f"workdir {path} holds {', '.join(made)} but no {CONFIG_FILE}, so whose run it is "
+            "cannot be told: choose another with --workdir"
+        )
     # Nobody writes before everybody has looked.
     _barrier("workdir checked")
     if jax.process_index() == 0:
@@ -97,6 +99,13 @@ def write_atomically(path: str | Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def _holds_something(path: Path) -> bool:
+    """Whether a file has content, or a folder a checkpoint (a folder named by its step)."""
+    if path.is_dir():
+        return any(entry.name.isdigit() for entry in path.iterdir())
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _refuse_other_run(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
