@@ -7,6 +7,7 @@ equal bits.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -147,22 +148,28 @@ def make_chunk(
         looped = mesh.devices.flat[0].platform != "cpu"
     # Jitted so that finding the shapes of its report and running it share one trace of the model.
     step = jax.jit(functools.partial(training_step, model, optimizer), inline=True)
+    compiled = functools.partial(jax.jit, donate_argnums=0, out_shardings=sharding.replicated(mesh))
+    return (_loop if looped else _calls)(_Parts(step, prepare, mesh), compiled)
 
-    def step_of(carry: _Carry, inputs: _Inputs) -> tuple[TrainState, Report]:
-        batch = prepare(take(inputs.data, inputs.indices[carry.steps]))
-        key = random_streams.at_step(
-            random_streams.stream(inputs.seed, "training"), carry.state.step
-        )
-        return step(carry.state, sharding.split_batch(batch, mesh), key)
 
-    def begin(state: TrainState, halted: Array, inputs: _Inputs) -> _Carry:
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Parts:
+    """Beginning, one step, and end of a chunk, each a function that can be compiled."""
+
+    step: Callable[[TrainState, Batch, PRNGKey], tuple[TrainState, Report]]
+    prepare: Prepare
+    mesh: Mesh
+
+    def begin(self, state: TrainState, halted: Array, inputs: _Inputs) -> _Carry:
+        """Nothing done yet; the shapes of the report are found without running the model."""
         nothing = _Carry(jnp.zeros([], jnp.int32), state, halted, {}, None)
-        report = jax.eval_shape(lambda: step_of(nothing, inputs)[1])
+        report = jax.eval_shape(lambda: self._next(nothing, inputs)[1])
         empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), report)
         return nothing._replace(sums=empty.terms, last=empty)
 
-    def advance(carry: _Carry, inputs: _Inputs) -> _Carry:
-        updated, report = step_of(carry, inputs)
+    def advance(self, carry: _Carry, inputs: _Inputs) -> _Carry:
+        """One more step, which counts only if it is finite and all before it were."""
+        updated, report = self._next(carry, inputs)
         good = report.finite & ~carry.halted
         added = {n: total + report.terms[n] for n, total in carry.sums.items()}
         state, sums = _choose(good, (updated, added), (carry.state, carry.sums))
@@ -174,27 +181,32 @@ def make_chunk(
             last=_choose(carry.halted, carry.last, report),
         )
 
-    def finish(carry: _Carry) -> tuple[TrainState, Array, Summary]:
+    def finish(self, carry: _Carry) -> tuple[TrainState, Array, Summary]:
+        """The state, and what the chunk tells."""
         count = jnp.maximum(carry.steps, 1).astype(jnp.float32)
         terms = {name: total / count for name, total in carry.sums.items()}
         return carry.state, carry.halted, Summary(carry.steps, terms, carry.last)
 
-    compiled = functools.partial(jax.jit, donate_argnums=0, out_shardings=sharding.replicated(mesh))
-    return (_loop if looped else _calls)(begin, advance, finish, compiled)
+    def _next(self, carry: _Carry, inputs: _Inputs) -> tuple[TrainState, Report]:
+        batch = self.prepare(take(inputs.data, inputs.indices[carry.steps]))
+        key = random_streams.at_step(
+            random_streams.stream(inputs.seed, "training"), carry.state.step
+        )
+        return self.step(carry.state, sharding.split_batch(batch, self.mesh), key)
 
 
-def _loop(begin: Any, advance: Any, finish: Any, compiled: Any) -> Chunk:
+def _loop(parts: _Parts, compiled: Any) -> Chunk:
     """All steps of a chunk in one program; their number is a traced value."""
 
     @compiled
     def program(
         state: TrainState, halted: Array, inputs: _Inputs, num_steps: Array
     ) -> tuple[TrainState, Array, Summary]:
-        return finish(
+        return parts.finish(
             jax.lax.while_loop(
                 lambda carry: (carry.steps < num_steps) & ~carry.halted,
-                lambda carry: advance(carry, inputs),
-                begin(state, halted, inputs),
+                lambda carry: parts.advance(carry, inputs),
+                parts.begin(state, halted, inputs),
             )
         )
 
@@ -204,9 +216,9 @@ def _loop(begin: Any, advance: Any, finish: Any, compiled: Any) -> Chunk:
     return chunk
 
 
-def _calls(begin: Any, advance: Any, finish: Any, compiled: Any) -> Chunk:
+def _calls(parts: _Parts, compiled: Any) -> Chunk:
     """A program of one step, dispatched once a step."""
-    begin, advance, finish = compiled(begin), compiled(advance), compiled(finish)
+    begin, advance, finish = map(compiled, (parts.begin, parts.advance, parts.finish))
 
     def chunk(state, halted, data, indices, num_steps, seed):
         inputs = _Inputs(data, indices, seed)
