@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mmvae_jax import data, likelihoods, models, networks
@@ -171,25 +169,3 @@ def unknown_key(key: str, known: Mapping[str, Any]) -> str:
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     hint = f"; did you mean config.{near[0]}?" if near else ""
     return f"config.{key}: there is no such key{hint}"
-
-
-def explain_override(argv: Sequence[str], error: str) -> str:
-    """The line for a ``--config.key=value`` whose key the config lacks.
-
-    Args:
-      argv: the command line; the config file that it names is read again, without overrides.
-      error: what the flag parser said, used where nothing better is known.
-    """
-    files = [arg.partition("=")[2] for arg in argv if arg.startswith("--config=")]
-    keys = re.findall(r"^--config\.([\w.]+)", "\n".join(argv), re.MULTILINE)
-    if files:
-        path, _, argument = files[-1].partition(":")
-        spec = importlib.util.spec_from_file_location("config_again", path)
-        if spec is not None and spec.loader is not None:
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            known = dict(flat(module.get_config(argument or None).to_dict()))
-            for key in keys:
-                if key not in known:
-                    return unknown_key(key, known)
-    return "command line: " + " ".join(error.split())

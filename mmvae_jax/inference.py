@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -79,6 +80,7 @@ class Trained:
 
     def generate(self, n: int, *, seed: int = 0, private_scale: float = 1.0) -> dict[str, Any]:
         """``n`` items drawn from the prior, {name: [n, *shape]} in the stored dtype."""
+        _at_least_one("n", n)
         call = self._jitted(
             "generate", lambda v, rng, scale: self.model.generate(v, rng, _ROWS, scale)
         )
@@ -103,16 +105,12 @@ class Trained:
           {name: [B, *shape]} of every modality in the stored dtype, observed entries untouched.
         """
         batch = self._checked(batch)
-        chunk = max(1, min(num_samples, _DRAWS // _ROWS))
-        call = self._jitted(f"impute{chunk}", functools.partial(self._mean_of_draws, chunk))
+        chunk = _chunk(num_samples)
+        call = self._jitted(f"impute{chunk}", functools.partial(self._sum_of_draws, chunk))
 
         def mean(rows: Batch, key: Any) -> dict[str, Any]:
-            total, left, place = None, num_samples, 0
-            while left > 0:  # the last chunk counts as much as it is needed
-                used = min(left, chunk)
-                draws = call(self.variables, jax.random.fold_in(key, place), rows, np.int32(used))
-                total = draws if total is None else jax.tree.map(jnp.add, total, draws)
-                left, place = left - used, place + 1
+            parts = self._in_chunks(call, rows, key, num_samples)
+            total = functools.reduce(lambda a, b: jax.tree.map(jnp.add, a, b), parts)
             return jax.tree.map(lambda x: x / jnp.float32(num_samples), total)
 
         means = self._over_rows(batch, mean, seed)
@@ -124,7 +122,7 @@ class Trained:
             filled[spec.name] = np.where(mask, batch["x"][spec.name], stored)
         return filled
 
-    def _mean_of_draws(
+    def _sum_of_draws(
         self, chunk: int, variables: Variables, rng: Any, rows: Batch, used: Any
     ) -> dict[str, Any]:
         """Sums of the first ``used`` of ``chunk`` draws of the decoder means."""
@@ -169,7 +167,7 @@ class Trained:
     def _log_marginal(
         self, batch: Batch, names: tuple[str, ...], num_samples: int, seed: int
     ) -> np.ndarray:
-        chunk = max(1, min(num_samples, _DRAWS // _ROWS))
+        chunk = _chunk(num_samples)
 
         def draw(variables: Variables, rng: Any, rows: Batch, used: Any) -> Any:
             log_w = self.model.log_weights(variables, rng, rows, names, (), chunk)
@@ -180,13 +178,8 @@ class Trained:
         call = self._jitted(f"log_marginal{chunk}{names}", draw)
 
         def marginal(rows: Batch, key: Any) -> dict[str, Any]:
-            total, left, place = None, num_samples, 0
-            while left > 0:
-                used = min(left, chunk)
-                part = call(self.variables, jax.random.fold_in(key, place), rows, np.int32(used))
-                total = part if total is None else jnp.logaddexp(total, part)
-                left, place = left - used, place + 1
-            return {"log_p": total - jnp.log(jnp.float32(num_samples))}
+            parts = self._in_chunks(call, rows, key, num_samples)
+            return {"log_p": functools.reduce(jnp.logaddexp, parts) - math.log(num_samples)}
 
         return self._over_rows(batch, marginal, seed)["log_p"]
 
@@ -199,8 +192,20 @@ class Trained:
     def _jitted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         return self._programs.setdefault(name, jax.jit(function))
 
+    def _in_chunks(
+        self, call: Callable[..., Any], rows: Batch, key: Any, num_samples: int
+    ) -> Iterator[Any]:
+        """Calls with `_chunk` draws each; of the last one only so many count as are left."""
+        chunk = _chunk(num_samples)
+        for place, start in enumerate(range(0, num_samples, chunk)):
+            used = np.int32(min(chunk, num_samples - start))
+            yield call(self.variables, jax.random.fold_in(key, place), rows, used)
+
     def _checked(self, batch: Mapping[str, Any]) -> Batch:
-        return batch if "x" in batch else from_arrays(batch, self.model.specs)
+        if not isinstance(batch.get("x"), Mapping):
+            return from_arrays(batch, self.model.specs)
+        marks = {name + PRESENT: here for name, here in batch.get("present", {}).items()}
+        return from_arrays({**batch["x"], **marks}, self.model.specs)
 
     def _over_rows(
         self, batch: Mapping[str, Any], call: Callable[[Batch, Any], Any], seed: int
@@ -294,6 +299,17 @@ def _slices(batch: Any, size: int) -> Iterator[tuple[int, Any]]:
     for start in range(0, size, _ROWS):
         rows = np.minimum(np.arange(start, start + _ROWS), size - 1)
         yield start, jax.tree.map(lambda array, rows=rows: np.asarray(array)[rows], batch)
+
+
+def _chunk(num_samples: int) -> int:
+    """Draws in one compiled call."""
+    _at_least_one("num_samples", num_samples)
+    return min(num_samples, max(1, _DRAWS // _ROWS))
+
+
+def _at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise UserError(f"{name} = {value}: must be at least 1")
 
 
 def _key(seed: int, start: int) -> Any:

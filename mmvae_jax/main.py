@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from mmvae_jax import configuration, runner
+from mmvae_jax import command_line, runner
 from mmvae_jax.training import runtime
 from mmvae_jax.types import UserError
 
@@ -54,13 +54,12 @@ def main(_: Sequence[str]) -> None:
         if _CONFIG.value is None:
             raise UserError("--mode=train needs --config, such as --config=configs/mmvae_plus.py")
         config = _CONFIG.value.to_dict()
-        workdir = Path(_WORKDIR.value or runner.default_workdir(_config_file(), config))
+        workdir = Path(_WORKDIR.value or runner.default_workdir(command_line.config_name(), config))
         runner.train(config, workdir, command=" ".join(sys.argv))
         return
     workdir = Path(_WORKDIR.value or _workdir_of_config())
     if _MODE.value == "evaluate":
-        settings = _CONFIG.value.evaluation.to_dict() if _CONFIG.value is not None else None
-        runner.evaluate(workdir, settings, step=_STEP.value)
+        runner.evaluate(workdir, command_line.chosen("evaluation"), step=_STEP.value)
     elif _MODE.value == "report":
         runner.report(workdir, step=_STEP.value)
     elif _MODE.value == "impute":
@@ -71,41 +70,22 @@ def main(_: Sequence[str]) -> None:
         )
 
 
-def _config_file() -> str:
-    return Path(config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]).stem
-
-
 def _workdir_of_config() -> Path:
     if _CONFIG.value is None:
         raise UserError(f"--mode={_MODE.value} needs --workdir (or the --config that made it)")
-    return runner.default_workdir(_config_file(), _CONFIG.value.to_dict())
-
-
-def parse_flags(argv: Sequence[str]) -> list[str]:
-    """Parses the command line; every mistake in it becomes one UserError."""
-    try:
-        rest = flags.FLAGS(argv)
-        if _CONFIG.value is not None:
-            _ = _CONFIG.value.seed  # a file that could not be read complains only now
-    except (AttributeError, KeyError) as error:  # an override of a key that is not there
-        raise UserError(configuration.explain_override(argv, str(error))) from error
-    except (flags.Error, ValueError, TypeError, OSError, ImportError, SyntaxError) as error:
-        reason = re.sub(
-            r"^.*Failed loading config file \S+", "--config:", f"{error}", flags=re.DOTALL
-        )
-        raise UserError(f"command line: {' '.join(reason.split())}") from error
-    if len(rest) > 1:
-        raise UserError(f"command line: unexpected {rest[1]!r}; values are given as --flag=value")
-    return rest
+    return runner.default_workdir(command_line.config_name(), _CONFIG.value.to_dict())
 
 
 def run() -> None:
     """Entry point: exit status 2 and one line on bad input."""
     try:
-        app.run(main, flags_parser=parse_flags)
+        app.run(main, flags_parser=command_line.parse)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         runtime.leave(2)
+    except Exception:
+        traceback.print_exc()
+        runtime.leave(1)  # one of several processes must not wait for the others
 
 
 if __name__ == "__main__":

@@ -61,18 +61,17 @@ def train(config: Mapping[str, Any], workdir: Path, *, command: str = "") -> Non
     _evaluate_and_report(model, result.state.variables, dataset, settings, workdir, result.steps)
 
 
-def evaluate(workdir: Path, settings: Mapping[str, Any] | None, *, step: str = "") -> None:
+def evaluate(workdir: Path, settings: Mapping[str, Any], *, step: str = "") -> None:
     """Evaluates a trained run again and draws its figures.
 
     Args:
       workdir: the run's folder.
-      settings: a section ``evaluation`` in place of the run's own; None keeps that.
+      settings: values for the section ``evaluation`` in place of the run's own.
       step: the checkpoint, a number, "best" or "" for the latest.
     """
     run = training.read_run(workdir)
     config = dict(run["config"])
-    if settings is not None:
-        config["evaluation"] = dict(settings)
+    config["evaluation"] = {**config["evaluation"], **settings}
     configuration.validate(config)
     trained = inference.load(workdir, step=_step(step))
     dataset = _dataset_of_run(run, config, trained.model.specs)
@@ -101,8 +100,6 @@ def impute(workdir: Path, source: str, output: str, num_samples: int, *, step: s
         raise UserError(f"--output={output} is the input file: choose another name")
     trained = inference.load(workdir, step=_step(step))
     batch = inference.read_npz(source, trained.model.specs)
-    if num_samples < 1:
-        raise UserError(f"--num_samples={num_samples}: must be at least 1")
     filled = trained.impute(batch, num_samples)
     _write_npz(target, filled)
     _log.info("wrote %s: %s", target, _shapes(filled))
@@ -115,8 +112,6 @@ def sample(
     if not output:
         raise UserError("--mode=sample needs --output=FILE.npz")
     target = _new_file(output)
-    if num_samples < 1:
-        raise UserError(f"--num_samples={num_samples}: must be at least 1")
     if not private_scale >= 0:
         raise UserError(f"--private_scale={private_scale}: must not be negative")
     trained = inference.load(workdir, step=_step(step))
@@ -140,7 +135,7 @@ def _load_dataset(config: Mapping[str, Any]) -> Any:
 
 def _dataset_of_run(run: Mapping[str, Any], config: Mapping[str, Any], specs: Any) -> Any:
     dataset = _load_dataset(config)
-    if dataset.fingerprint != run["dataset"]["fingerprint"]:
+    if dataset.fingerprint != run.get("dataset", {}).get("fingerprint"):
         raise UserError(
             f"the data that config.data names ({dataset.provenance}) is not what this run was "
             "trained on: put the original files back"
@@ -176,6 +171,8 @@ def _step(text: str) -> int | str | None:
 
 def _new_file(output: str) -> Path:
     path = Path(output)
+    if path.exists():
+        raise UserError(f"--output={output} exists already: choose another name")
     if path.suffix != ".npz":
         raise UserError(f"--output={output}: must end in .npz")
     if not path.parent.is_dir():

@@ -36,7 +36,7 @@ def tiny_config() -> dict:
     config["num_epochs"], config["batch_size"] = 2, 16
     config["data"].update(TINY_DATA)
     config["model"].update(shared_dim=4, private_dim=2)
-    config["model"]["network_options"] = {"width": 4, "hidden": 16}
+    config["model"]["network_options"]["conv"] = {"width": 4, "hidden": 16}
     config["training"]["log_every"] = 3
     config["evaluation"].update(
         batch_size=16, bound_samples=2, probe_train=40, classifier_epochs=1, figures=False

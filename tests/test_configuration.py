@@ -57,7 +57,13 @@ def test_every_rule_belongs_to_a_key_and_every_key_has_a_rule():
         ("model.network", "cnov", "did you mean 'conv'?"),
         ("model.private_dim", -1, "at least 0"),
         ("model.likelihood_scale", 0.0, "above 0"),
-        ("model.network_options", {"width": 0}, "config.model.network_options.width = 0"),
+        ("model.network_options", {"conv": {"width": 0}}, "network_options.conv.width = 0"),
+        ("model.network_options", {"conv": {"depth": 3}}, "must be one of 'width', 'hidden'"),
+        ("model.network_options", {"cnov": {}}, "did you mean 'conv'?"),
+        ("model.network_options", {"mlp": {"hidden": 64}}, "must be a list of sizes"),
+        ("model.network_options", {"conv": {"hidden": [64]}}, "must be one size"),
+        ("model.network_options", 3, "must be of type Mapping"),
+        ("seed", 2**32, "from 0 to 4294967295"),
         ("optimizer.learning_rate", "fast", "must be a number above 0"),
         ("optimizer.name", "adan", "did you mean 'adam'?"),
         ("training.log_every", 0, "at least 1"),
@@ -78,6 +84,24 @@ def test_an_unknown_key_gets_the_nearest_match():
     values["optimizer"]["learning_rat"] = 1e-3
     with pytest.raises(UserError, match=r"learning_rat: .*did you mean config.optimizer.learning"):
         configuration.validate(values)
+
+
+def test_a_key_that_is_not_set_is_named():
+    values = config()
+    del values["model"]["latent"]
+    with pytest.raises(UserError, match=r"config\.model\.latent is not set"):
+        configuration.validate(values)
+
+
+@pytest.mark.parametrize("network", ["conv", "mlp", "resnet"])
+def test_every_network_family_can_be_chosen(network):
+    values = changed("model.network", network)
+    configuration.validate(values)
+    dataset = data.load("polydigits", {"num_train": 10, "num_validation": 10, "num_test": 10})
+    model = models.build(values, models.specs_from_config(values["model"], dataset.specs))
+    model.check()
+    assert model.specs[0].network == network
+    assert model.specs[0].network_options
 
 
 def test_a_missing_section_is_named():
@@ -112,12 +136,12 @@ def test_arguments_are_read_as_their_defaults_type():
 def test_a_network_that_does_not_fit_the_data_is_refused():
     dataset = data.load("polydigits", {"num_train": 10, "num_validation": 10, "num_test": 10})
     values = config()
-    values["model"].update(network="resnet", network_options={"stages": 5})
+    values["model"].update(network="resnet", network_options={"resnet": {"stages": 5}})
     specs = models.specs_from_config(values["model"], dataset.specs)
     model = models.build(values, specs)
     with pytest.raises(UserError, match="divisible by 32"):
         model.check()
-    values["model"].update(network="conv", network_options={"depth": 5})
+    values["model"].update(network="conv", network_options={"conv": {"depth": 5}})
     model = models.build(values, models.specs_from_config(values["model"], dataset.specs))
     with pytest.raises(UserError, match="has no option 'depth'; it has width, hidden"):
         model.check()

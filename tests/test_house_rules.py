@@ -26,7 +26,8 @@ ALLOWED = {
     "configuration": PURE | {"models", "data"},
     "runner": PURE
     | {"models", "data", "training", "evaluation", "report", "inference", "configuration"},
-    "main": {"configuration", "runner", "training", "types"},
+    "command_line": {"configuration", "types"},
+    "main": {"command_line", "runner", "training", "types"},
     "__init__": {"inference"},
 }
 
@@ -64,4 +65,4 @@ def test_files_do_one_thing(path):
 
 
 def test_main_is_short():
-    assert len((ROOT / "main.py").read_text(encoding="utf-8").splitlines()) <= 120
+    assert len((ROOT / "main.py").read_text(encoding="utf-8").splitlines()) < 100

@@ -126,6 +126,21 @@ def test_empty_input_is_refused(trained):
         trained.encode({"m0": np.zeros((2, 16, 16, 3), np.uint8), "m1__present": np.ones(2, bool)})
 
 
+def test_numbers_below_one_are_refused(trained, views):
+    for call in (
+        lambda: trained.generate(0),
+        lambda: trained.impute(views, num_samples=0),
+        lambda: trained.log_likelihood(views, num_samples=0),
+    ):
+        with pytest.raises(UserError, match="must be at least 1"):
+            call()
+
+
+def test_the_long_form_of_a_batch_may_leave_out_present(trained, views):
+    long = trained.encode({"x": views})
+    np.testing.assert_array_equal(long["shared"], trained.encode(views)["shared"])
+
+
 def test_unknown_names_are_refused(trained, views):
     with pytest.raises(UserError, match="no modality 'm7'"):
         trained.log_likelihood(views, given=("m7",), num_samples=2)

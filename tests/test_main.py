@@ -19,8 +19,8 @@ SMALL = (
     "--config.data.num_test=24",
     "--config.batch_size=16",
     "--config.num_epochs=2",
-    "--config.model.network_options.width=4",
-    "--config.model.network_options.hidden=16",
+    "--config.model.network_options.conv.width=4",
+    "--config.model.network_options.conv.hidden=16",
     "--config.evaluation.batch_size=16",
     "--config.evaluation.bound_samples=2",
     "--config.evaluation.probe_train=40",
@@ -103,9 +103,20 @@ def test_the_default_job_from_data_to_pictures_and_back(tmp_path):
     with np.load(tmp_path / "s.npz", allow_pickle=False) as drawn:
         assert drawn["m2"].shape == (5, 16, 16, 3)
 
-    done = run("--mode=evaluate", f"--workdir={workdir}")
+    assert "exists already" in refused(
+        "--mode=sample", f"--workdir={workdir}", f"--output={tmp_path / 's.npz'}"
+    )
+
+    done = run(
+        "--config=configs/mmvae_plus.py",
+        "--mode=evaluate",
+        f"--workdir={workdir}",
+        "--config.evaluation.num_examples=10",
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     after = json.loads((workdir / "results.json").read_text())
+    assert after["bound/test"]["n"] == 10  # what was asked for, and the rest as the run has it
+    assert "K = 2" in after["bound/test"]["how"]
     assert after["seconds/train"] == results["seconds/train"]
 
 
@@ -121,6 +132,7 @@ def test_the_default_job_from_data_to_pictures_and_back(tmp_path):
         (("--mode=impute", "--workdir=runs/none", "--output=x.npz"), "needs --input"),
         (("--mode=evaluate", "--workdir=no_such_run"), "holds no run"),
         (("--mode=dance",), "train"),
+        (("--config=configs/mmvae_plus.py", "--config.optimizer.warmup_steps=999999"), "warmup"),
         (("--confg=x",), "confg"),
     ],
 )

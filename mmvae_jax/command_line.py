@@ -1,0 +1,77 @@
+"""Reading the command line: every mistake in it becomes one UserError."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from mmvae_jax import configuration
+from mmvae_jax.types import UserError
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+    """Parses flags, the config file among them, for ``absl.app.run``.
+
+    Raises:
+      UserError: an unknown flag or key (with the nearest match), a value of the wrong type, a
+        config file that cannot be read.
+    """
+    try:
+        rest = flags.FLAGS(argv)
+        if flags.FLAGS.config is not None:
+            _ = flags.FLAGS.config.seed  # a file that could not be read complains only now
+    except (AttributeError, KeyError) as error:  # an override of a key that is not there
+        raise UserError(_explain_override(argv, str(error))) from error
+    except (flags.Error, ValueError, TypeError, OSError, ImportError, SyntaxError) as error:
+        reason = re.sub(
+            r"^.*Failed loading config file \S+", "--config:", f"{error}", flags=re.DOTALL
+        )
+        raise UserError(f"command line: {' '.join(reason.split())}") from error
+    if len(rest) > 1:
+        raise UserError(f"command line: unexpected {rest[1]!r}; values are given as --flag=value")
+    return rest
+
+
+def config_name() -> str:
+    """The name of the config file without folder and ending."""
+    return Path(config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]).stem
+
+
+def chosen(section: str) -> dict[str, Any]:
+    """The values ``--config.<section>.*`` that the command line names, and no defaults."""
+    if flags.FLAGS.config is None:
+        return {}
+    named = config_flags.get_override_values(flags.FLAGS["config"])
+    return {
+        key.removeprefix(f"{section}."): value
+        for key, value in named.items()
+        if key.startswith(f"{section}.")
+    }
+
+
+def _explain_override(argv: Sequence[str], error: str) -> str:
+    """The line for a ``--config.key=value`` whose key the config lacks.
+
+    Args:
+      argv: the command line; the config file that it names is read again, without overrides.
+      error: what the flag parser said, used where nothing better is known.
+    """
+    files = [arg.partition("=")[2] for arg in argv if arg.startswith("--config=")]
+    keys = re.findall(r"^--config\.([\w.]+)", "\n".join(argv), re.MULTILINE)
+    if files:
+        path, _, argument = files[-1].partition(":")
+        spec = importlib.util.spec_from_file_location("config_again", path)
+        if spec is not None and spec.loader is not None:
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            known = dict(configuration.flat(module.get_config(argument or None).to_dict()))
+            for key in keys:
+                if key not in known:
+                    return configuration.unknown_key(key, known)
+    return "command line: " + " ".join(error.split())
