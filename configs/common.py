@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 from collections.abc import Mapping
 from typing import TypeVar
 
 from ml_collections import ConfigDict
 
-from mmvae_jax.types import UserError
+from mmvae_jax.types import UserError, nearest
 
 T = TypeVar("T")
 
@@ -33,10 +32,9 @@ def parse_arg(arg: str | None, **defaults: str | int | float | bool) -> types.Si
         if not separator:
             raise UserError(f"--config argument {pair!r}: write it as key=value")
         if key not in defaults:
-            near = difflib.get_close_matches(key, defaults, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
             raise UserError(
-                f"--config argument: unknown key {key!r}, allowed: {', '.join(defaults)}{hint}"
+                f"--config argument: unknown key {key!r}, allowed: {', '.join(defaults)}"
+                f"{nearest(key, defaults)}"
             )
         values[key] = _read(key, text, defaults[key])
     return types.SimpleNamespace(**values)
@@ -57,10 +55,9 @@ def _read(key: str, text: str, default: str | int | float | bool) -> str | int |
 def choose(what: str, name: str, options: Mapping[str, T]) -> T:
     """The option of that name; UserError with the nearest match where there is none."""
     if name not in options:
-        near = difflib.get_close_matches(name, options, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UserError(
-            f"--config argument: unknown {what} {name!r}, known: {', '.join(options)}{hint}"
+            f"--config argument: unknown {what} {name!r}, known: {', '.join(options)}"
+            f"{nearest(name, options)}"
         )
     return options[name]
 

@@ -8,7 +8,6 @@ sample axes too.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Callable, Mapping
 
@@ -17,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmvae_jax.distributions import SCALE_FLOOR, as_float32, laplace_log_prob, normal_log_prob
-from mmvae_jax.types import Array, ArrayLike, ModalitySpec, PRNGKey, UserError
+from mmvae_jax.types import Array, ArrayLike, ModalitySpec, PRNGKey, UserError, nearest
 
 Parameters = Mapping[str, Array]
 
@@ -43,11 +42,9 @@ def for_spec(spec: ModalitySpec) -> Likelihood:
       UserError: for an unknown name, or values that this likelihood cannot have.
     """
     if spec.likelihood not in LIKELIHOODS:
-        close = difflib.get_close_matches(spec.likelihood, LIKELIHOODS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
         raise UserError(
             f"modality {spec.name!r}: unknown likelihood {spec.likelihood!r}, "
-            f"use one of {', '.join(sorted(LIKELIHOODS))}{hint}"
+            f"use one of {', '.join(sorted(LIKELIHOODS))}{nearest(spec.likelihood, LIKELIHOODS)}"
         )
     return LIKELIHOODS[spec.likelihood](spec)
 

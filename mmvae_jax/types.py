@@ -1,4 +1,4 @@
-"""Names that every room shares: array aliases, the batch, and what is known of a modality.
+"""What every room shares: array aliases, the batch, what is known of a modality, user errors.
 
 Shape letters, everywhere and in this order: ``K`` samples, ``S`` strata (sources), ``M``
 modalities (targets), ``B`` batch, ``D`` shared latent size, ``W`` private latent size.
@@ -7,7 +7,8 @@ modalities (targets), ``B`` batch, ``D`` shared latent size, ``W`` private laten
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -27,6 +28,12 @@ Variables = Mapping[str, Any]
 
 class UserError(Exception):
     """Bad input from the user: one line that says what is wrong, where, and what to do."""
+
+
+def nearest(word: object, options: Iterable[str]) -> str:
+    """End of an error message: "; did you mean 'x'?" for the option most like `word`, or ""."""
+    close = difflib.get_close_matches(str(word), list(options), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mmvae_jax.data import polydigits, polymnist
 from mmvae_jax.data.contract import Dataset
-from mmvae_jax.types import UserError
+from mmvae_jax.types import UserError, nearest
 
 # Each builder has keyword-only options with defaults, and `seed`.
 DATASETS: dict[str, Callable[..., Dataset]] = {
@@ -40,8 +39,8 @@ def load(name: str, options: Mapping[str, Any], *, seed: int = 0) -> Dataset:
     for key, value in options.items():
         if key not in defaults:
             raise UserError(
-                f"dataset {name!r} has no option data.{key}{_nearest(key, defaults)}; "
-                f"its options are {', '.join(sorted(defaults))}"
+                f"dataset {name!r} has no option data.{key}; its options are "
+                f"{', '.join(sorted(defaults))}{nearest(key, defaults)}"
             )
         options[key] = _checked(key, value, defaults[key])
     return DATASETS[name](**options, seed=seed)
@@ -51,8 +50,8 @@ def option_defaults(name: str) -> dict[str, Any]:
     """The options of a dataset with their default values (`seed` is not among them)."""
     if name not in DATASETS:
         raise UserError(
-            f"unknown dataset {name!r}{_nearest(name, DATASETS)}; "
-            f"the datasets are {', '.join(sorted(DATASETS))}"
+            f"unknown dataset {name!r}; the datasets are {', '.join(sorted(DATASETS))}"
+            f"{nearest(name, DATASETS)}"
         )
     parameters = inspect.signature(DATASETS[name]).parameters
     return {key: value.default for key, value in parameters.items() if key != "seed"}
@@ -65,8 +64,3 @@ def _checked(key: str, value: Any, default: Any) -> Any:
     if isinstance(value, int) and value < 0:
         raise UserError(f"data.{key} is {value}, it must not be negative")
     return value
-
-
-def _nearest(word: str, words: Collection[str]) -> str:
-    close = difflib.get_close_matches(str(word), list(words), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""

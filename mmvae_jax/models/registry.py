@@ -8,7 +8,7 @@ from typing import Any
 
 from mmvae_jax.models import mmvae_plus
 from mmvae_jax.models.base import MultimodalVAE
-from mmvae_jax.types import ModalitySpec, UserError
+from mmvae_jax.types import ModalitySpec, UserError, nearest
 
 MODELS: dict[str, Callable[..., MultimodalVAE]] = {
     "mmvae_plus": mmvae_plus.from_config,
@@ -39,7 +39,10 @@ def build(config: Mapping[str, Any], specs: tuple[ModalitySpec, ...]) -> Multimo
     """Builds the model that a validated config names, for final modality specs."""
     name = config["model"]["name"]
     if name not in MODELS:
-        raise UserError(f"model.name: unknown model {name!r}; known: {', '.join(sorted(MODELS))}")
+        raise UserError(
+            f"model.name: unknown model {name!r}; known: {', '.join(sorted(MODELS))}"
+            f"{nearest(name, MODELS)}"
+        )
     return MODELS[name](config["model"], config["objective"], specs)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mmvae_jax.types import Array, UserError
+from mmvae_jax.types import Array, UserError, nearest
 
 Schedule = Callable[[Array], Array]
 
@@ -96,9 +95,7 @@ def _with_optax_promotion(chain: optax.GradientTransformation) -> optax.Gradient
 
 
 def _require_known(key: str, name: str, known: Iterable[str]) -> None:
-    if name in known:
-        return
-    nearest = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.0)
-    raise UserError(
-        f"{key}={name!r} is unknown: choose one of {', '.join(known)}; nearest is {nearest[0]!r}"
-    )
+    if name not in known:
+        raise UserError(
+            f"{key}={name!r} is unknown: choose one of {', '.join(known)}{nearest(name, known)}"
+        )

@@ -86,8 +86,8 @@ def test_schedules():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "adamm"}, "optimizer.name='adamm'.*nearest is 'adam'"),
-        ({"schedule": "cosin"}, "optimizer.schedule='cosin'.*nearest is 'cosine'"),
+        ({"name": "adamm"}, "optimizer.name='adamm'.*did you mean 'adam'"),
+        ({"schedule": "cosin"}, "optimizer.schedule='cosin'.*did you mean 'cosine'"),
         ({"learning_rate": 0.0}, "optimizer.learning_rate=0.0 must be positive"),
         ({"warmup_steps": 10}, "optimizer.warmup_steps=10"),
         ({"warmup_steps": -1}, "optimizer.warmup_steps=-1"),
