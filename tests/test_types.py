@@ -16,5 +16,5 @@ def test_nearest_ends_a_message_or_says_nothing(word, hint):
 
 def test_an_unknown_model_is_told_its_nearest():
     config = {"model": {"name": "mmvae_pls"}, "objective": {}}
-    with pytest.raises(UserError, match="unknown model 'mmvae_pls'.*did you mean 'mmvae_plus'"):
+    with pytest.raises(UserError, match=r"unknown model 'mmvae_pls'.*did you mean 'mmvae_plus'"):
         models.build(config, (ModalitySpec(name="a", shape=(2,)),))

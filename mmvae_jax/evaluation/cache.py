@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 import zipfile
 from pathlib import Path
@@ -14,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
+
+from mmvae_jax.training.workdir import write_atomically
 
 _log = logging.getLogger(__name__)
 _KEY = "__key__"
@@ -52,11 +53,7 @@ def read(path: Path, key: str, expected: Any) -> Any | None:
 def write(path: Path, key: str, arrays: Any) -> None:
     """Writes the nested dict of arrays in one move; a folder that refuses is only logged."""
     flat = traverse_util.flatten_dict(jax.device_get(arrays), sep="/")
-    partial = path.with_name(path.name + f".{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            np.savez(file, **{_KEY: np.array(key)}, **flat)
-        os.replace(partial, path)
+        write_atomically(path, lambda file: np.savez(file, **{_KEY: np.array(key)}, **flat))
     except OSError as error:
         _log.warning("%s was not written (%s): it will be made again next time", path, error)

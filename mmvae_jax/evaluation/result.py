@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from mmvae_jax.training.workdir import write_atomically
+
 _log = logging.getLogger(__name__)
 
 RESULTS_FILE = "results.json"
@@ -126,7 +128,4 @@ def write_results(
     content = {name: e for name, e in earlier.items() if merge or name == "seconds/train"}
     content |= {name: result.to_json() for name, result in results.items()}
     content["skipped"] = {**reasons, **skipped}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")

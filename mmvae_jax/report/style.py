@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from mmvae_jax.training.workdir import write_atomically
 
 DPI = 200
 COLOURS = ("#3b6fb6", "#d1603d", "#4c9a6a", "#8a63a8", "#b08d3c", "#5aa5b8", "#b3557f", "#777777")
@@ -176,8 +177,5 @@ def plots(title: str, count: int) -> tuple[Figure, list[Axes]]:
 
 def save(figure: Figure, path: Path) -> Path:
     """Writes a PNG in one move."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    figure.savefig(partial, format="png", dpi=DPI)
-    os.replace(partial, path)
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=DPI))
     return path

@@ -4,7 +4,7 @@ from mmvae_jax.training.checkpoints import restore_variables
 from mmvae_jax.training.failure import NonFiniteLoss
 from mmvae_jax.training.loop import FitResult, check, fit
 from mmvae_jax.training.runtime import configure, initialize_distributed
-from mmvae_jax.training.workdir import prepare_workdir, read_run
+from mmvae_jax.training.workdir import locked, prepare_workdir, read_run, write_atomically
 
 __all__ = [
     "FitResult",
@@ -13,7 +13,9 @@ __all__ = [
     "configure",
     "fit",
     "initialize_distributed",
+    "locked",
     "prepare_workdir",
     "read_run",
     "restore_variables",
+    "write_atomically",
 ]

@@ -26,6 +26,7 @@ from mmvae_jax.training.checkpoints import Checkpoints
 from mmvae_jax.training.failure import NonFiniteLoss, describe
 from mmvae_jax.training.metric_writer import MetricWriter
 from mmvae_jax.training.progress import Progress
+from mmvae_jax.training.workdir import locked
 from mmvae_jax.types import UserError, Variables
 
 Validate = Callable[[Variables, int], Mapping[str, float]]
@@ -138,7 +139,8 @@ def fit(
     """Trains a model, or continues its training from the newest whole checkpoint in `workdir`.
 
     The training split lies on the devices as it is stored. Process 0 writes metrics; checkpoints
-    are written by all. A run whose steps are all made is returned as it is.
+    are written by all. A run whose steps are all made is returned as it is. A second start in the
+    same workdir is refused as long as the first one trains.
 
     Args:
       model: see `mmvae_jax.models` (used here: `names`, `init`, `loss`).
@@ -151,7 +153,7 @@ def fit(
     Raises:
       NonFiniteLoss: the loss, its gradient or a parameter turned non-finite. The state before that
         step is the newest checkpoint then.
-      UserError: bad options, or checkpoints that cannot be continued from.
+      UserError: bad options, a workdir in use, or checkpoints that cannot be continued from.
     """
     split = dataset.splits["train"]
     plan = Plan.from_config(config, len(split))
@@ -165,7 +167,7 @@ def fit(
     first = data.take(split, plan.indices(0, 1)[0])
     seed = np.uint32(plan.seed)
     initialize = states.initializer(model, optimizer, prepare)
-    with Checkpoints(workdir, _json_config(config)) as checkpoints:
+    with locked(workdir), Checkpoints(workdir, _json_config(config)) as checkpoints:
         restored = checkpoints.restore(states.abstract(initialize, first, seed, mesh))
         if restored is None:
             state = states.create(initialize, first, seed, mesh)

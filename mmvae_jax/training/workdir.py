@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from mmvae_jax.types import UserError
 
+try:
+    import fcntl
+except ImportError:  # not on Windows, where nobody is kept from starting a run twice
+    fcntl = None
+
 CONFIG_FILE = "config.json"
 CHECKPOINTS = "checkpoints"
+LOCK_FILE = ".lock"
 _FILES_OF_A_RUN = (CHECKPOINTS, "metrics.jsonl", "results.json")
 _SHOWN_DIFFERENCES = 5
 
@@ -32,23 +41,17 @@ def prepare_workdir(path: str | Path, config_json: Mapping[str, Any]) -> None:
       config_json: `{"config", "modalities", "dataset", "command", "versions"}`, JSON values.
 
     Raises:
-      UserError: the folder holds another config's run (names the keys with both values), is not a
-        folder, or cannot be written. Nothing has been changed then.
+      UserError: the folder holds another config's run (names the keys with both values), is in use
+        (see `locked`), is not a folder, or cannot be written. The run in it is as it was then.
     """
     path = Path(path)
+    _require_writable(path)
+    with locked(path):
+        _claim(path, config_json)
+
+
+def _claim(path: Path, config_json: Mapping[str, Any]) -> None:
     new = json.loads(json.dumps(config_json))
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(
-            f"workdir {path} is a file or lies below one: choose a folder with --workdir"
-        ) from error
-    except OSError as error:
-        raise UserError(
-            f"workdir {path} cannot be written ({error.strerror}): choose another with --workdir"
-        ) from error
     made = [name for name in _FILES_OF_A_RUN if _holds_something(path / name)]
     if (path / CONFIG_FILE).exists():
         # A config.json without any result is a start that failed or was stopped at once: the
@@ -65,6 +68,45 @@ def prepare_workdir(path: str | Path, config_json: Mapping[str, Any]) -> None:
     if jax.process_index() == 0:
         write_atomically(path / CONFIG_FILE, json.dumps(new, indent=2) + "\n")
     _barrier("workdir written")
+
+
+@contextlib.contextmanager
+def locked(path: str | Path) -> Iterator[None]:
+    """Keeps a workdir from a second start of its run while the block runs; not reentrant.
+
+    Process 0 holds an advisory lock on `.lock`, which the system takes back when that process
+    ends, however it ends; the file stays. Entered by every process of a run. A platform or file
+    system without such locks keeps nobody out.
+
+    Raises:
+      UserError: another start holds it.
+    """
+    path = Path(path)
+    with contextlib.ExitStack() as stack:
+        free = jax.process_index() != 0 or _lock(path / LOCK_FILE, stack)
+        if jax.process_count() > 1:
+            free = bool(multihost_utils.broadcast_one_to_all(np.int32(free)))
+        if not free:
+            raise UserError(
+                f"workdir {path} is in use by another start of its run: wait for its end, "
+                "or choose another with --workdir"
+            )
+        yield
+
+
+def _lock(path: Path, stack: contextlib.ExitStack) -> bool:
+    """Whether the lock on this file is ours until the stack is left."""
+    if fcntl is None:
+        return True
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = stack.enter_context(path.open("ab"))
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
 
 
 def read_run(path: str | Path) -> dict[str, Any]:
@@ -90,15 +132,44 @@ def read_run(path: str | Path) -> dict[str, Any]:
     return run
 
 
-def write_atomically(path: str | Path, text: str) -> None:
-    """Writes a file so that a reader, or a kill at any moment, sees the old one or the new one."""
+def write_atomically(path: str | Path, content: str | bytes | Callable[[BinaryIO], object]) -> None:
+    """Writes a file so that a reader, or a kill at any moment, sees the old one or the new one.
+
+    Args:
+      path: the file; folders above it are made. Of several writers at once the last one wins.
+      content: text (as UTF-8), bytes, or a function that writes to the open file. Where it raises,
+        the old file stays and no other is left behind.
+    """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            if callable(content):
+                content(file)
+            else:
+                file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _require_writable(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(
+            f"workdir {path} is a file or lies below one: choose a folder with --workdir"
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"workdir {path} cannot be written ({error.strerror}): choose another with --workdir"
+        ) from error
 
 
 def _holds_something(path: Path) -> bool:

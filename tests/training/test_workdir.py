@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 
 import pytest
 
-from mmvae_jax.training import prepare_workdir, read_run
-from mmvae_jax.training.workdir import write_atomically
+from mmvae_jax.training import locked, prepare_workdir, read_run, workdir, write_atomically
 from mmvae_jax.types import UserError
+from tests.training import tiny
 
 RUN = {
     "config": {
@@ -35,7 +37,8 @@ def _changed(*path, value):
 def test_a_new_workdir_is_made_with_its_config(tmp_path):
     prepare_workdir(tmp_path / "a" / "b", RUN)
     assert read_run(tmp_path / "a" / "b") == json.loads(json.dumps(RUN))
-    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["config.json"]
+    files = {path.name for path in (tmp_path / "a" / "b").iterdir()}
+    assert files == {"config.json", ".lock"}
 
 
 @pytest.mark.parametrize(
@@ -73,12 +76,22 @@ def test_the_same_run_may_continue(tmp_path, run):
 )
 def test_another_run_is_refused_and_nothing_is_changed(tmp_path, run, message):
     prepare_workdir(tmp_path, RUN)
+    (tmp_path / "metrics.jsonl").write_text("{}")
     before = (tmp_path / "config.json").read_bytes()
     with pytest.raises(UserError, match=message) as error:
         prepare_workdir(tmp_path, run)
     assert "\n" not in str(error.value)
     assert (tmp_path / "config.json").read_bytes() == before
-    assert len(list(tmp_path.iterdir())) == 1
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == {"config.json", "metrics.jsonl", ".lock"}
+
+
+def test_a_start_without_any_result_gives_way_to_the_corrected_one(tmp_path):
+    prepare_workdir(tmp_path, RUN)
+    (tmp_path / "checkpoints").mkdir()
+    corrected = _changed("config", "seed", value=1)
+    prepare_workdir(tmp_path, corrected)
+    assert read_run(tmp_path)["config"]["seed"] == 1
 
 
 def test_a_file_is_refused(tmp_path):
@@ -110,6 +123,7 @@ def test_other_files_may_lie_there(tmp_path):
 @pytest.mark.parametrize("content", ['{"config": {', "[]", '{"config": 3}', "\x00\xff"])
 def test_a_damaged_config_is_one_line(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
+    (tmp_path / "metrics.jsonl").write_text("{}")
     for use in (lambda: read_run(tmp_path), lambda: prepare_workdir(tmp_path, RUN)):
         with pytest.raises(UserError, match=r"config\.json") as error:
             use()
@@ -127,3 +141,87 @@ def test_write_atomically_leaves_no_other_file(tmp_path):
         write_atomically(tmp_path / "f", text)
         assert (tmp_path / "f").read_text() == text
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+@pytest.mark.parametrize(
+    "content", ["ä\n", "ä\n".encode(), lambda file: file.write("ä\n".encode())]
+)
+def test_write_atomically_takes_text_bytes_and_writers(tmp_path, content):
+    write_atomically(tmp_path / "new" / "f", content)
+    assert (tmp_path / "new" / "f").read_bytes() == b"\xc3\xa4\n"
+
+
+def test_write_atomically_that_fails_changes_nothing(tmp_path):
+    def fail(file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    write_atomically(tmp_path / "f", "whole")
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "f", fail)
+    assert (tmp_path / "f").read_text() == "whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+def test_writers_at_once_do_not_collide(tmp_path):
+    def write_outer(file):
+        write_atomically(tmp_path / "f", "inner")
+        file.write(b"outer")
+
+    write_atomically(tmp_path / "f", write_outer)
+    assert (tmp_path / "f").read_text() == "outer"
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+# Takes the lock, says so, and holds it until it is killed.
+HOLDER = """
+import fcntl, sys, time
+file = open(sys.argv[1], "ab")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_second_start_is_refused_until_the_first_is_dead(tmp_path):
+    prepare_workdir(tmp_path, RUN)
+    before = (tmp_path / "config.json").read_bytes()
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / ".lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout.readline() == "held\n"
+            for start in (
+                lambda: prepare_workdir(tmp_path, _changed("config", "num_epochs", value=9)),
+                lambda: tiny.run(tmp_path),
+            ):
+                with pytest.raises(UserError, match="in use by another start") as error:
+                    start()
+                assert "\n" not in str(error.value)
+        finally:
+            holder.kill()
+    assert (tmp_path / "config.json").read_bytes() == before
+    with locked(tmp_path):
+        pass
+
+
+def test_the_lock_is_held_while_a_run_trains(tmp_path):
+    refused = []
+
+    def validate(variables, step):
+        try:
+            with locked(tmp_path):
+                pass
+        except UserError:
+            refused.append(step)
+        return {}
+
+    tiny.run(tmp_path, validate=validate)
+    assert refused == [6, 12, 18]
+    with locked(tmp_path):
+        pass
+
+
+def test_without_locks_nobody_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(workdir, "fcntl", None)
+    with locked(tmp_path), locked(tmp_path):
+        pass
