@@ -10,6 +10,9 @@
 `python -m mmvae_jax.main` on every worker; the workers find each other through the TPU metadata
 (`--coordinator_address=auto`). The workdir must be a folder that all workers share, such as an NFS
 mount: every worker writes its part of a checkpoint there.
+
+The package needs Python 3.11, which the default image lacks: where the workers have no
+`--python` with venv, `install` fetches it from the deadsnakes archive by apt.
 """
 
 from __future__ import annotations
@@ -20,7 +23,6 @@ import subprocess
 import sys
 
 _FOLDER = "mmvae_jax"
-_PYTHON = "python3.11"
 
 
 def commands(options: argparse.Namespace, arguments: list[str]) -> list[list[str]]:
@@ -34,21 +36,30 @@ def commands(options: argparse.Namespace, arguments: list[str]) -> list[list[str
     if options.action == "delete":
         return [[*tpu_vm, "delete", options.name, *place, "--quiet"]]
     if options.action == "install":
-        remote = install_command(options.source)
+        remote = install_command(options.source, options.python)
     else:
         remote = run_command(arguments)
     return [[*tpu_vm, "ssh", options.name, *place, "--worker=all", f"--command={remote}"]]
 
 
-def install_command(source: str) -> str:
-    """The shell command that puts the package and its dependencies on one worker."""
+def install_command(source: str, python: str) -> str:
+    """The shell command that puts Python, the package and its dependencies on one worker."""
+    python = shlex.quote(python)
+    # A fresh VM updates itself at its first start; apt waits for that.
+    apt = "sudo DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 -y"
     return " && ".join(
         [
             # A second installation brings the first one up to date.
             f"if [ -d {_FOLDER}/.git ]; then git -C {_FOLDER} pull --ff-only; "
             f"else git clone {shlex.quote(source)} {_FOLDER}; fi",
             f"cd {_FOLDER}",
-            f"{_PYTHON} -m venv .venv",
+            # Ubuntu 22.04, the system of the TPU images, has Python 3.10, and of 3.11 only a
+            # release candidate; deadsnakes has the releases. The module ensurepip is what venv
+            # needs and what comes with the -venv package.
+            f"{{ {python} -m ensurepip --version >/dev/null 2>&1 || "
+            f"{{ sudo add-apt-repository -y ppa:deadsnakes/ppa && {apt} update && "
+            f"{apt} install {python} {python}-venv; }}; }}",
+            f"{python} -m venv .venv",
             ".venv/bin/pip install -c launch/constraints.txt -e '.[tpu]'",
         ]
     )
@@ -79,6 +90,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--version", default="tpu-ubuntu2204-base", help="VM image (create)")
     parser.add_argument("--spot", action="store_true", help="cheaper, may be taken away (create)")
     parser.add_argument("--source", default="", help="git address of this repository (install)")
+    parser.add_argument(
+        "--python", default="python3.11", help="3.11 or newer, on the workers (install)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
     own, arguments = split_arguments(sys.argv[1:] if argv is None else argv)
     options = parser.parse_args(own)

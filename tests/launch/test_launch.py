@@ -92,6 +92,31 @@ def test_pod_install_command_is_valid_shell(capsys):
     subprocess.run(["bash", "-n", "-c", remote], check=True)
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_pod_install_fetches_python_only_where_it_is_missing(there, tmp_path):
+    # Every program that the command calls notes its arguments and succeeds; python may be missing.
+    programs = ["git", "sudo", ".venv/bin/pip", *["python3.12"] * there]
+    for name in programs:
+        file = tmp_path / "mmvae_jax" / name if "/" in name else tmp_path / "bin" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f'#!/bin/sh\necho "{name} $*" >>"{tmp_path}/log"\n')
+        file.chmod(0o755)
+    remote = tpu_pod.install_command("https://h/r.git", "python3.12")
+    command = ["/bin/bash", "-c", remote]
+    status = subprocess.run(command, cwd=tmp_path, env={"PATH": str(tmp_path / "bin")}, check=False)
+    calls = (tmp_path / "log").read_text().splitlines()
+    fetched = [call for call in calls if call.startswith("sudo")]
+    if there:
+        assert status.returncode == 0 and not fetched
+        assert calls[-2:] == [
+            "python3.12 -m venv .venv",
+            ".venv/bin/pip install -c launch/constraints.txt -e .[tpu]",
+        ]
+    else:  # and the stand-in for sudo did not bring it
+        assert status.returncode != 0
+        assert len(fetched) == 3 and fetched[-1].endswith("install python3.12 python3.12-venv")
+
+
 @pytest.mark.parametrize(
     "argv",
     [["install", "--name=a", "--zone=z"], ["create", "--name=a", "--zone=z", "--", "--x=1"]],
@@ -101,8 +126,30 @@ def test_pod_refuses_what_makes_no_sense(argv):
         tpu_pod.main(argv)
 
 
-def test_slurm_template_is_valid_shell():
-    subprocess.run(["bash", "-n", str(FOLDER / "slurm.sh")], check=True)
+@pytest.mark.parametrize(
+    ("gpus", "tasks", "status"), [("4", "4", 0), ("a100:4", "4", 0), ("4", "1", 2)]
+)
+def test_slurm_starts_one_process_for_each_gpu(gpus, tasks, status, tmp_path):
+    srun = tmp_path / "srun"
+    srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    srun.chmod(0o755)
+    environment = {
+        "PATH": str(tmp_path),
+        "SLURM_SUBMIT_DIR": str(tmp_path),
+        "SLURM_GPUS_PER_NODE": gpus,
+        "SLURM_NTASKS_PER_NODE": tasks,
+        "SLURM_CPUS_PER_TASK": "3",
+    }
+    command = ["/bin/bash", str(FOLDER / "slurm.sh"), "--workdir=/a b"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    if status:
+        assert "must be the same number" in done.stderr and not done.stdout
+    else:
+        assert done.stdout.splitlines() == [
+            "--kill-on-bad-exit=1", "--cpus-per-task=3", ".venv/bin/python", "-m",
+            "mmvae_jax.main", "--coordinator_address=auto", "--workdir=/a b",
+        ]  # fmt: skip
 
 
 def test_constraints_are_exact_versions():
