@@ -46,9 +46,12 @@ def colours(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.where(light[:, None], 1 - distance, distance)
 
 
-def vivid(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Random saturated colours ``[N, 3]``: each channel is mostly near 0 or near 1."""
-    return rng.beta(0.5, 0.5, (count, 3)).astype(np.float32)
+def hues(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Fully saturated colours ``[N, 3]``, one channel at 1 and one at 0, of uniformly random hue."""
+    hue = 6 * rng.random((count, 1), np.float32)
+    # Each channel is a trapezoid over the circle of hues, a third of it apart from the next one.
+    distance = np.abs((hue - np.array([0, 2, 4], np.float32) + 3) % 6 - 3)
+    return np.clip(2 - distance, 0, 1)
 
 
 def gradients(

@@ -5,7 +5,7 @@ different handwritten digits (of the 1,797 8x8 digits of `sklearn.datasets.load_
 its own kind of background:
 
     m0  grey ink on black                     m1  crops of the flower photograph, inverted
-    m2  light tinted ink on a dark tint       m3  crops of the temple photograph, inverted
+    m2  light ink on a dark random tint       m3  crops of the temple photograph, inverted
     m4  stripes in two random tints, inverted
 
 In m0 to m2 the digit is mostly lighter than its ground, so that its class says something of the
@@ -79,7 +79,9 @@ def load(
         class_names=tuple(str(digit) for digit in range(NUM_CLASSES)),
         provenance=(
             "polydigits: made from the 1,797 handwritten digits and two photographs of "
-            f"scikit-learn ({shares}); not a published data set"
+            f"scikit-learn ({shares}); the {num_test:,} test tuples recombine "
+            f"{len(originals['test']):,} digits, so they are not independent; not a published "
+            "data set"
         ),
     )
 
@@ -158,10 +160,11 @@ def _photo(index: int, ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _tints(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    start, other = (backgrounds.vivid(len(ink), rng) for _ in range(2))
-    # One tint that changes a little across the picture, and ink of a light tint of its own.
-    ground = backgrounds.gradients(0.4 * start, 0.4 * (0.6 * start + 0.4 * other), SIZE, rng)
-    return backgrounds.paint(ground, ink, 1 - 0.4 * backgrounds.vivid(len(ink), rng))
+    tint = backgrounds.hues(len(ink), rng)[:, None, None]
+    # The ground gets a little lighter in some direction; the ink is half the scale lighter still.
+    black, grey = np.zeros((len(ink), 3), np.float32), np.full((len(ink), 3), 0.1, np.float32)
+    light = backgrounds.gradients(black, grey, SIZE, rng)
+    return 0.4 * tint + light + 0.5 * ink[..., None]
 
 
 def _stripes(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
