@@ -32,14 +32,16 @@ def classifier_accuracy(context: Context) -> dict[str, Result]:
                 for part in np.split(x, range(size, len(x), size))
             ]
         )[: len(x)]
-        results[f"classifier/accuracy/{name}"] = mean(found == label, "real test items")
+        results[f"classifier/accuracy/{name}"] = mean(
+            found == label, "real test items; error over test rows"
+        )
     errors = [result.standard_error or 0.0 for result in results.values()]
     if results:
         results["classifier/accuracy/mean"] = Result(
             value=float(np.mean([result.value for result in results.values()])),
             standard_error=math.hypot(*errors) / len(errors),
             n=len(errors),
-            how="mean over modalities",
+            how="mean over modalities; error as if these were independent",
         )
     return results
 

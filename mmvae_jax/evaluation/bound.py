@@ -37,7 +37,11 @@ def test_bound(context: Context) -> dict[str, Result]:
     counted = np.concatenate([np.asarray(weight) for _, weight in parts]) > 0
     if not counted.any():
         raise NotApplicable("no test row has anything present")
-    return {"bound/test": mean(bound[counted], f"K = {samples}, all present modalities given")}
+    return {
+        "bound/test": mean(
+            bound[counted], f"K = {samples}, all present modalities given; error over test rows"
+        )
+    }
 
 
 # pytest must not take it for a test.

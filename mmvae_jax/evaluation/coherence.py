@@ -39,7 +39,10 @@ def conditional_coherence(context: Context) -> dict[str, Result]:
     with np.errstate(invalid="ignore", divide="ignore"):
         matrix = (hits * weight[:, None]).sum(-1) / counts[:, None]
         errors = np.sqrt(matrix * (1 - matrix) / counts[:, None])
-    how = "one sample from each given modality, private codes from the prior, decoder means"
+    how = (
+        "one sample from each given modality, private codes from the prior, decoder means; "
+        "error over test rows"
+    )
     results = {
         "coherence/conditional/matrix": Result(
             values=matrix, standard_error=errors, n=int(counts.max()), how=f"{how}; rows: given"
@@ -74,7 +77,7 @@ def unconditional_coherence(context: Context) -> dict[str, Result]:
     agree = np.concatenate([np.asarray(part) for part in agree])[:count]
     return {
         "coherence/unconditional": mean(
-            agree, f"prior samples on which all {len(judges)} classifiers agree"
+            agree, f"prior samples on which all {len(judges)} classifiers agree; error over samples"
         )
     }
 

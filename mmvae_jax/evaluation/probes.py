@@ -49,7 +49,7 @@ def linear_probes(context: Context) -> dict[str, Result]:
             standard_error=math.hypot(*[result.standard_error or 0.0 for result in found])
             / len(found),
             n=len(found),
-            how="mean over modalities",
+            how="mean over modalities; error as if these were independent",
         )
     return results
 
@@ -97,5 +97,6 @@ def _probe(learn: dict[str, np.ndarray], judge: dict[str, np.ndarray], kind: str
     found = probe.predict(scaler.transform(judge[kind]))
     return mean(
         found == judge["label"],
-        f"logistic regression on posterior samples of {len(learn['label'])} training rows",
+        f"logistic regression on posterior samples of {len(learn['label'])} training rows; "
+        "error over test rows",
     )

@@ -10,10 +10,15 @@ import numpy as np
 from mmvae_jax.evaluation.result import Result
 
 _MATRIX = "coherence/conditional/matrix"
+_ERRORS = "± standard error over rows (tuples) of the test set, or over draws, as if independent"
 
 
 def render(results: Mapping[str, Result], skipped: Mapping[str, str], names: Sequence[str]) -> str:
-    """The whole table, without a final line break."""
+    """The whole table, without a final line break.
+
+    Standard errors treat the rows of the test set as independent, which tuples that share items
+    are not: the last line says so.
+    """
     scalars = {name: result for name, result in results.items() if result.values is None}
     lines: list[str] = []
     width = max([len(name) for name in [*scalars, *skipped]], default=0)
@@ -23,6 +28,8 @@ def render(results: Mapping[str, Result], skipped: Mapping[str, str], names: Seq
         lines += ["", *matrix_lines(results, names)]
     if skipped:
         lines += ["", *(f"{name:<{width}}  skipped: {why}" for name, why in skipped.items())]
+    if any(result.standard_error is not None for result in scalars.values()):
+        lines += ["", _ERRORS]
     return "\n".join(lines)
 
 
