@@ -78,9 +78,9 @@ def test_training_digits_are_augmented_and_test_digits_are_not():
 
 
 def test_inversion_mirrors_the_colours_of_the_photograph():
-    # In m1 the margin shows the photograph; across the digit's edge many colours turn over, so
+    # In m3 the margin shows the photograph; across the digit's edge many colours turn over, so
     # ink on the (bright) sky is dark: pictures with a bright border have dark pixels inside.
-    x = data.load("polydigits", SMALL, seed=0).splits["test"].x["m1"].astype(int)
+    x = data.load("polydigits", SMALL, seed=0).splits["test"].x["m3"].astype(int)
     border = np.concatenate([x[:, 0], x[:, -1], x[:, :, 0], x[:, :, -1]], 1)
     sky = border.min((1, 2)) > 200
     assert sky.sum() > 5 and (x[sky].min((1, 2, 3)) < 60).all()
