@@ -47,7 +47,7 @@ def colours(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def hues(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Fully saturated colours ``[N, 3]``, one channel at 1 and one at 0, of uniformly random hue."""
+    """Fully saturated colours ``[N, 3]``, one channel 1 and one 0, of uniformly random hue."""
     hue = 6 * rng.random((count, 1), np.float32)
     # Each channel is a trapezoid over the circle of hues, a third of it apart from the next one.
     distance = np.abs((hue - np.array([0, 2, 4], np.float32) + 3) % 6 - 3)
