@@ -82,7 +82,7 @@ def _for_two_cores(config: ConfigDict) -> None:
 
 def _small(config: ConfigDict) -> None:
     """polymnist on two cores, in less than half an hour."""
-    config.num_epochs = 5
+    config.num_epochs = 3
     config.batch_size = 64
     _convolutional(config, shared_dim=16, private_dim=8, beta=1.0)
 
