@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mmvae_jax import data, likelihoods, models, networks
 from mmvae_jax.models import latents, mmvae_plus
-from mmvae_jax.types import UserError
+from mmvae_jax.types import UserError, nearest
 
 Rule = Callable[[str, Any], None]
 
@@ -30,13 +29,15 @@ def integer(minimum: int, maximum: int | None = None) -> Rule:
     return rule
 
 
-def real(minimum: float, *, above: bool = False) -> Rule:
-    """A finite number of at least, or where ``above`` greater than, ``minimum``."""
+def real(minimum: float, *, above: bool = False, below: float = math.inf) -> Rule:
+    """A finite number of at least, or where ``above`` greater than, ``minimum``; and ``below``."""
+    must = f"a number {'above' if above else 'of at least'} {minimum:g}"
+    must += f" and below {below:g}" if math.isfinite(below) else ""
 
     def rule(key: str, value: Any) -> None:
         good = isinstance(value, int | float) and not isinstance(value, bool)
-        if not good or not math.isfinite(value) or value < minimum or (above and value == minimum):
-            _fail(key, value, f"a number {'above' if above else 'of at least'} {minimum:g}")
+        if not good or not minimum <= value < below or (above and value == minimum):
+            _fail(key, value, must)
 
     return rule
 
@@ -46,9 +47,7 @@ def choice(*options: str) -> Rule:
 
     def rule(key: str, value: Any) -> None:
         if value not in options:
-            near = difflib.get_close_matches(str(value), options, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            _fail(key, value, f"one of {', '.join(map(repr, options))}{hint}")
+            _fail(key, value, f"one of {', '.join(map(repr, options))}{nearest(value, options)}")
 
     return rule
 
@@ -93,6 +92,7 @@ RULES: dict[str, Rule] = {
     "data.num_validation": integer(0),
     "data.num_test": integer(0),
     "data.backgrounds": of_type(str),
+    "data.missing": real(0.0, below=1.0),
     "model.name": choice(*sorted(models.MODELS)),
     "model.shared_dim": integer(1),
     "model.private_dim": integer(0),
@@ -166,6 +166,5 @@ def validate(config: Mapping[str, Any]) -> None:
 
 def unknown_key(key: str, known: Mapping[str, Any]) -> str:
     """The line for a key that the config does not have."""
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f"; did you mean config.{near[0]}?" if near else ""
-    return f"config.{key}: there is no such key{hint}"
+    full = nearest(f"config.{key}", [f"config.{name}" for name in known])
+    return f"config.{key}: there is no such key{full}"

@@ -181,12 +181,9 @@ def _new_file(output: str) -> Path:
 
 
 def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    partial = path.with_name(f".{path.name}.partial.npz")
     try:
-        np.savez_compressed(partial, **arrays)
-        partial.replace(path)
+        training.write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UserError(f"{path} cannot be written ({error.strerror})") from error
 
 

@@ -82,7 +82,7 @@ def test_bad_values_are_named(key, value, said):
 def test_an_unknown_key_gets_the_nearest_match():
     values = config()
     values["optimizer"]["learning_rat"] = 1e-3
-    with pytest.raises(UserError, match=r"learning_rat: .*did you mean config.optimizer.learning"):
+    with pytest.raises(UserError, match=r"learning_rat: .*did you mean 'config.optimizer.learning"):
         configuration.validate(values)
 
 

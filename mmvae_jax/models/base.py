@@ -65,7 +65,8 @@ class MultimodalVAE(abc.ABC):
           step: int32 scalar, for annealed coefficients.
 
         Returns:
-          loss [B] and named float32 terms [B] for the metrics, both without ``weight``.
+          loss [B] and named float32 terms [B] for the metrics, both without ``weight``. A term
+          named ``<quantity>/<modality>`` is averaged over the rows that have the modality.
         """
 
     # --- parameters ---------------------------------------------------------------------------

@@ -29,7 +29,8 @@ class Report(NamedTuple):
     """What one step tells.
 
     Attributes:
-      terms: `loss` and the model's terms, each the float32 weighted mean over the global batch.
+      terms: `loss` and the model's terms, each the float32 weighted mean over the global batch;
+        for a term named `<quantity>/<modality>`, over the rows that have the modality.
       finite: whether the loss, its gradient and the updated parameters are finite, bool [].
       finite_gradients: the same of each leaf of the gradient, bool [number of leaves].
     """
@@ -76,6 +77,12 @@ def weighted_mean(values: Array, weight: Array) -> Array:
     return total / jnp.maximum(jnp.sum(weight), jnp.finfo(jnp.float32).tiny)
 
 
+def _weight_of(term: str, batch: Batch) -> Array:
+    """The weights [B] of a term's mean: those of the rows that have the modality it ends in."""
+    present = batch["present"].get(term.rpartition("/")[2])
+    return batch["weight"] if present is None else jnp.where(present, batch["weight"], 0.0)
+
+
 def training_step(
     model: Any,
     optimizer: optax.GradientTransformation,
@@ -88,7 +95,7 @@ def training_step(
     def batch_loss(params: Any) -> tuple[Array, dict[str, Array]]:
         variables = {**state.variables, "params": params}
         loss, terms = model.loss(variables, rng, batch, state.step)
-        terms = {name: weighted_mean(term, batch["weight"]) for name, term in terms.items()}
+        terms = {name: weighted_mean(term, _weight_of(name, batch)) for name, term in terms.items()}
         loss = weighted_mean(loss, batch["weight"])
         return loss, {**terms, "loss": loss}
 
