@@ -105,6 +105,7 @@ DATASETS = {
             "name": "polydigits",
             "dir": "",
             "seed": 0,
+            "missing": 0.0,  # probability that a modality of a training tuple is absent
             "num_modalities": 3,
             "num_train": 20000,
             "num_validation": 1000,
@@ -116,6 +117,7 @@ DATASETS = {
             "name": "polymnist",
             "dir": "",
             "seed": 0,
+            "missing": 0.0,  # probability that a modality of a training tuple is absent
             "num_modalities": 5,
             "num_train": 0,
             "num_validation": 10000,

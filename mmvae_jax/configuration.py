@@ -158,8 +158,9 @@ def validate(config: Mapping[str, Any]) -> None:
             raise UserError(unknown_key(key, RULES))
         RULES[key](key, value)
     own = data.option_defaults(values["data.name"]) if "data.name" in values else {}
+    general = {"name", "dir", "seed", "missing"}
     for key in RULES:
-        of_another_set = key.startswith("data.") and key[5:] not in {"name", "dir", "seed", *own}
+        of_another_set = key.startswith("data.") and key[5:] not in general | own.keys()
         if key not in values and not of_another_set:
             raise UserError(f"config.{key} is not set")
 

@@ -28,7 +28,7 @@ def changed(key: str, value) -> dict:
 def test_shipped_configs_are_valid(dataset, networks):
     values = mmvae_plus.get_config(f"dataset={dataset},networks={networks}").to_dict()
     configuration.validate(values)
-    options = set(values["data"]) - {"name", "dir", "seed"}
+    options = set(values["data"]) - {"name", "dir", "seed", "missing"}
     assert options <= set(data.option_defaults(dataset))
 
 

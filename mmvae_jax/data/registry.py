@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mmvae_jax.data import polydigits, polymnist
+from mmvae_jax.data import missingness, polydigits, polymnist
 from mmvae_jax.data.contract import Dataset
 from mmvae_jax.types import UserError, nearest
 
@@ -23,7 +24,8 @@ def load(name: str, options: Mapping[str, Any], *, seed: int = 0) -> Dataset:
     Args:
       name: a key of `DATASETS`.
       options: the dataset's options, `option_defaults` lists them; a ``name`` among them is
-        ignored, and a ``seed`` among them replaces the argument.
+        ignored, a ``seed`` among them replaces the argument, and ``missing``, a probability, makes
+        the training split a partial one (`missingness.drop`).
       seed: decides pairings, backgrounds and held-out rows.
 
     Raises:
@@ -32,6 +34,9 @@ def load(name: str, options: Mapping[str, Any], *, seed: int = 0) -> Dataset:
     defaults = option_defaults(name)
     options = {key: value for key, value in options.items() if key != "name"}
     seed = _checked("seed", options.pop("seed", seed), 0)
+    missing = options.pop("missing", 0.0)
+    if isinstance(missing, bool) or not isinstance(missing, int | float) or not 0 <= missing < 1:
+        raise UserError(f"data.missing is {missing!r}, it must be a probability below 1")
     if "dir" not in defaults and options.pop("dir", ""):
         raise UserError(
             f"data.dir is set, but dataset {name!r} is built in and reads no folder; leave it empty"
@@ -43,7 +48,18 @@ def load(name: str, options: Mapping[str, Any], *, seed: int = 0) -> Dataset:
                 f"{', '.join(sorted(defaults))}{nearest(key, defaults)}"
             )
         options[key] = _checked(key, value, defaults[key])
-    return DATASETS[name](**options, seed=seed)
+    dataset = DATASETS[name](**options, seed=seed)
+    return _partial(dataset, float(missing), seed) if missing else dataset
+
+
+def _partial(dataset: Dataset, probability: float, seed: int) -> Dataset:
+    train = missingness.drop(dataset.splits["train"], probability, seed)
+    return dataclasses.replace(
+        dataset,
+        splits={**dataset.splits, "train": train},
+        provenance=f"{dataset.provenance}; {probability:.0%} of the training modalities left out",
+        fingerprint=f"{dataset.fingerprint}-missing-{probability:g}-{seed}",
+    )
 
 
 def option_defaults(name: str) -> dict[str, Any]:
