@@ -118,6 +118,28 @@ def test_weighted_mean():
     assert float(step.weighted_mean(values, jnp.zeros(3))) == 0.0
 
 
+def test_terms_of_a_modality_are_averaged_where_it_is_present(mesh):
+    class Counting(tiny.LinearVAE):
+        def loss(self, variables, rng, batch, step):
+            loss, _ = super().loss(variables, rng, batch, step)
+            row = jnp.arange(1.0, 5.0)
+            there = {name: jnp.where(batch["present"][name], row, 0.0) for name in self.names}
+            terms = {f"log_px/{name}": value for name, value in there.items()}
+            return loss, {**terms, "kl/private/b": there["b"], "kl/shared": row, "elbo": row}
+
+    start, optimizer = _start(Counting(), mesh)
+    batch = data.take(tiny.dataset().splits["train"], np.array([4, 9, 1, -1], np.int32))
+    batch["present"] = {
+        "a": np.array([True, False, False, True]),  # the last row is padding
+        "b": np.array([False, True, True, True]),
+    }
+    key = jax.random.key(0)
+    report = step.training_step(Counting(), optimizer, start, prepare(batch), key)[1]
+    of_modalities = {"log_px/a": 1.0, "log_px/b": 2.5, "kl/private/b": 2.5}
+    for name, value in {**of_modalities, "kl/shared": 2.0, "elbo": 2.0}.items():
+        assert float(report.terms[name]) == pytest.approx(value), name
+
+
 def test_take_pads_with_weight_zero(rows):
     batch = step.take(jax.tree.map(jnp.asarray, rows), jnp.array([7, -1], jnp.int32))
     np.testing.assert_array_equal(batch["weight"], [1.0, 0.0])
