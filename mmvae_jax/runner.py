@@ -16,7 +16,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mmvae_jax import configuration, data, evaluation, inference, models, training
-from mmvae_jax import report as figures
 from mmvae_jax.types import UserError
 
 _log = logging.getLogger(__name__)
@@ -86,9 +85,8 @@ def report(workdir: Path, *, step: str = "") -> None:
     trained = inference.load(workdir, step=_step(step))
     dataset = _dataset_of_run(run, run["config"], trained.model.specs)
     results = evaluation.load_results(workdir / evaluation.RESULTS_FILE)
-    figures.write_figures(
-        trained.model, trained.variables, dataset, ConfigDict(run["config"]), workdir, results
-    )
+    config = ConfigDict(run["config"])
+    _draw(trained.model, trained.variables, dataset, config, workdir, results)
 
 
 def impute(workdir: Path, source: str, output: str, num_samples: int, *, step: str = "") -> None:
@@ -125,8 +123,16 @@ def _evaluate_and_report(
 ) -> None:
     results = evaluation.evaluate(model, variables, dataset, config, workdir, step=step)
     if config.evaluation.figures and jax.process_index() == 0:
-        paths = figures.write_figures(model, variables, dataset, config, workdir, results)
-        _log.info("figures: %s", ", ".join(str(path) for path in paths))
+        _draw(model, variables, dataset, config, workdir, results)
+
+
+def _draw(
+    model: Any, variables: Any, dataset: Any, config: ConfigDict, workdir: Path, results: Any
+) -> None:
+    from mmvae_jax.report import write_figures  # here: the first step need not wait for Matplotlib
+
+    paths = write_figures(model, variables, dataset, config, workdir, results)
+    _log.info("figures: %s", ", ".join(str(path) for path in paths))
 
 
 def _load_dataset(config: Mapping[str, Any]) -> Any:

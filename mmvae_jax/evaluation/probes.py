@@ -13,9 +13,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from mmvae_jax.evaluation.context import Context, labelled, select_rows, stream
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
@@ -87,6 +84,11 @@ def _sampled(
 
 
 def _probe(learn: dict[str, np.ndarray], judge: dict[str, np.ndarray], kind: str) -> Result:
+    # Here, since importing them takes a second that training need not wait for.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
     if not len(judge["label"]) or len(np.unique(learn["label"])) < 2:
         raise NotApplicable("too few labelled rows in which it is present")
     scaler = StandardScaler().fit(learn[kind])
