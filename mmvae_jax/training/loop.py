@@ -179,7 +179,8 @@ def fit(
             _log.info("continuing from step %d of %d", meta["step"], plan.total_steps)
         chunk = steps.make_chunk(model, optimizer, prepare, mesh)
         state = run.train(chunk, state, sharding.put_replicated(rows, mesh), checkpoints)
-        return FitResult(state, run.seconds, int(state.step))
+        # What the last checkpoint says, so that a finished run tells the same time ever after.
+        return FitResult(state, run.seconds_saved, int(state.step))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,6 +207,7 @@ class _Run:
         self._workdir, self._validate = workdir, validate
         self._writes = jax.process_index() == 0
         self._began = time.monotonic()
+        self.seconds_saved = 0.0
         self._stopwatch = self._began
 
     @property
@@ -278,7 +280,8 @@ class _Run:
         # First the line, then the checkpoint: killed in between, the next start drops the line and
         # makes it again; the other way round it would be missing.
         self._writer.write(step, metrics)
-        checkpoints.save(state, metrics=metrics, seconds=self.seconds)
+        self.seconds_saved = self.seconds
+        checkpoints.save(state, metrics=metrics, seconds=self.seconds_saved)
         self._stopwatch = time.monotonic()
 
     def _fail(
