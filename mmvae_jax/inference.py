@@ -76,6 +76,7 @@ class Trained:
         Private codes of absent modalities are 0, the mean of their prior.
         """
         call = self._jitted("embed", lambda v, rng, x: self.model.embed(v, x))
+        batch = self._checked(batch)
         return self._over_rows(batch, lambda rows, key: call(self.variables, key, rows), 0)
 
     def generate(self, n: int, *, seed: int = 0, private_scale: float = 1.0) -> dict[str, Any]:
@@ -208,10 +209,9 @@ class Trained:
         return from_arrays({**batch["x"], **marks}, self.model.specs)
 
     def _over_rows(
-        self, batch: Mapping[str, Any], call: Callable[[Batch, Any], Any], seed: int
+        self, batch: Batch, call: Callable[[Batch, Any], Any], seed: int
     ) -> dict[str, np.ndarray]:
         """Applies ``call(rows, key)`` to padded slices and joins the results without padding."""
-        batch = self._checked(batch)
         size = len(next(iter(batch["x"].values())))
         parts = []
         for start, rows in _slices({"x": batch["x"], "present": batch["present"]}, size):
