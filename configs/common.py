@@ -99,6 +99,31 @@ def base() -> ConfigDict:
     return config
 
 
+def model(name: str, **values: object) -> ConfigDict:
+    """The section ``model``: what every model has, and ``values`` in place of it or beside it."""
+    networks = {
+        "resnet": {"width": 64, "stages": 2},
+        "conv": {"width": 32, "hidden": 256},
+        "mlp": {"hidden": [512, 512]},
+    }
+    general = {
+        "shared_dim": 32,
+        "private_dim": 0,
+        "latent": "normal",  # laplace | normal: family of priors and posteriors
+        "posterior_scale": "softplus",  # sum | softplus
+        "separate_encoders": True,  # of shared and private codes
+        "likelihood": "",  # of images; "": the data set's own
+        "likelihood_scale": 0.75,
+        "learn_likelihood_scale": False,
+        "network": "conv",  # resnet | conv | mlp, for images
+        "network_options": networks,  # of the chosen family
+        "modalities": {},  # {name: {setting: value}} in place of the general ones
+        "compute_dtype": "float32",  # bfloat16: inside networks only
+        "remat": False,
+    }
+    return ConfigDict({"name": name, **general, **values})
+
+
 DATASETS = {
     "polydigits": ConfigDict(
         {

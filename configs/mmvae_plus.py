@@ -25,31 +25,15 @@ def get_config(arg: str | None = None) -> ConfigDict:
     args = common.parse_arg(arg, dataset="polydigits", networks="paper")
     config = common.base()
     config.data = common.choose("dataset", args.dataset, common.DATASETS)
-    networks = ConfigDict(
-        {
-            "resnet": {"width": 64, "stages": 2},
-            "conv": {"width": 32, "hidden": 256},
-            "mlp": {"hidden": [512, 512]},
-        }
-    )
-    config.model = ConfigDict(
-        {
-            "name": "mmvae_plus",
-            "shared_dim": 32,
-            "private_dim": 32,
-            "latent": "laplace",  # laplace | normal: family of priors and posteriors
-            "posterior_scale": "sum",  # sum | softplus
-            "auxiliary_scale": "sum",  # sum | free | fixed
-            "auxiliary_init": 1.0,  # where free auxiliary scales start
-            "separate_encoders": True,
-            "likelihood": "laplace",
-            "likelihood_scale": 0.75,
-            "learn_likelihood_scale": False,
-            "network": "resnet",  # resnet | conv | mlp
-            "network_options": networks,  # of the chosen family
-            "compute_dtype": "float32",  # bfloat16: inside networks only
-            "remat": False,
-        }
+    config.model = common.model(
+        "mmvae_plus",
+        private_dim=32,
+        latent="laplace",
+        posterior_scale="sum",
+        auxiliary_scale="sum",  # sum | free | fixed
+        auxiliary_init=1.0,  # where free auxiliary scales start
+        likelihood="laplace",
+        network="resnet",
     )
     config.objective = ConfigDict(
         {

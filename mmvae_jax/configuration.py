@@ -2,118 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mmvae_jax import data, likelihoods, models, networks
-from mmvae_jax.models import latents, mmvae_plus
+from mmvae_jax import data, models
+from mmvae_jax.rules import Rule, choice, integer, of_type, real
 from mmvae_jax.types import UserError, nearest
-
-Rule = Callable[[str, Any], None]
-
-
-def _fail(key: str, value: Any, must: str) -> None:
-    raise UserError(f"config.{key} = {value!r}: must be {must}")
-
-
-def integer(minimum: int, maximum: int | None = None) -> Rule:
-    """An int from ``minimum`` to ``maximum``."""
-    limit = f"at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
-
-    def rule(key: str, value: Any) -> None:
-        good = isinstance(value, int) and not isinstance(value, bool) and value >= minimum
-        if not good or (maximum is not None and value > maximum):
-            _fail(key, value, f"an integer {limit}" if maximum else f"an integer of {limit}")
-
-    return rule
-
-
-def real(minimum: float, *, above: bool = False, below: float = math.inf) -> Rule:
-    """A finite number of at least, or where ``above`` greater than, ``minimum``; and ``below``."""
-    must = f"a number {'above' if above else 'of at least'} {minimum:g}"
-    must += f" and below {below:g}" if math.isfinite(below) else ""
-
-    def rule(key: str, value: Any) -> None:
-        good = isinstance(value, int | float) and not isinstance(value, bool)
-        if not good or not minimum <= value < below or (above and value == minimum):
-            _fail(key, value, must)
-
-    return rule
-
-
-def choice(*options: str) -> Rule:
-    """One of ``options``; the message names the nearest."""
-
-    def rule(key: str, value: Any) -> None:
-        if value not in options:
-            _fail(key, value, f"one of {', '.join(map(repr, options))}{nearest(value, options)}")
-
-    return rule
-
-
-def of_type(kind: type) -> Rule:
-    """A value of that type."""
-
-    def rule(key: str, value: Any) -> None:
-        if not isinstance(value, kind):
-            _fail(key, value, f"of type {kind.__name__}, not {type(value).__name__}")
-
-    return rule
-
-
-def _network_options(key: str, value: Any) -> None:
-    """{family: {option: size or list of sizes}}, of the kinds that the family's OPTIONS have."""
-    of_type(Mapping)(key, value)
-    for family, options in value.items():
-        choice(*networks.FAMILIES)(key, family)
-        of_type(Mapping)(f"{key}.{family}", options)
-        known = networks.FAMILIES[family].OPTIONS
-        for name, size in options.items():
-            choice(*known)(f"{key}.{family}", name)
-            if isinstance(known[name], tuple) != isinstance(size, list | tuple):
-                kind = "a list of sizes" if isinstance(known[name], tuple) else "one size"
-                _fail(f"{key}.{family}.{name}", size, kind)
-            for item in size if isinstance(size, list | tuple) else [size]:
-                integer(1)(f"{key}.{family}.{name}", item)
-
 
 _SEED = integer(0, 2**32 - 1)
 
+# The sections that no model and no data set changes.
 RULES: dict[str, Rule] = {
     "seed": _SEED,
     "batch_size": integer(1),
     "num_epochs": integer(1),
-    "data.name": choice(*sorted(data.DATASETS)),
-    "data.dir": of_type(str),
-    "data.seed": _SEED,
-    "data.num_modalities": integer(2),
-    "data.num_train": integer(0),
-    "data.num_validation": integer(0),
-    "data.num_test": integer(0),
-    "data.backgrounds": of_type(str),
-    "data.missing": real(0.0, below=1.0),
-    "model.name": choice(*sorted(models.MODELS)),
-    "model.shared_dim": integer(1),
-    "model.private_dim": integer(0),
-    "model.latent": choice(*latents.FAMILIES),
-    "model.posterior_scale": choice(*latents.CONSTRAINTS),
-    "model.auxiliary_scale": choice(*mmvae_plus.AUXILIARY_SCALES),
-    "model.auxiliary_init": real(0.0, above=True),
-    "model.separate_encoders": of_type(bool),
-    "model.likelihood": choice(*sorted(likelihoods.LIKELIHOODS)),
-    "model.likelihood_scale": real(0.0, above=True),
-    "model.learn_likelihood_scale": of_type(bool),
-    "model.network": choice(*sorted(networks.FAMILIES)),
-    "model.network_options": _network_options,
-    "model.compute_dtype": choice("float32", "bfloat16"),
-    "model.remat": of_type(bool),
-    "objective.num_samples": integer(1),
-    "objective.beta": real(0.0),
-    "objective.estimator": choice(*mmvae_plus.ESTIMATORS),
-    "objective.bound": choice(*mmvae_plus.BOUNDS),
-    "objective.posterior": choice(*mmvae_plus.POSTERIORS),
-    "objective.cross_private": choice(*mmvae_plus.CROSS_PRIVATE),
     "optimizer.name": choice("adam", "adamw", "amsgrad", "sgd"),
     "optimizer.learning_rate": real(0.0, above=True),
     "optimizer.schedule": choice("constant", "cosine", "linear"),
@@ -132,12 +34,40 @@ RULES: dict[str, Rule] = {
     "evaluation.figures": of_type(bool),
 }
 
+# Of every data set; its own options are those of its builder.
+DATA_RULES: dict[str, Rule] = {
+    "data.name": choice(*sorted(data.DATASETS)),
+    "data.dir": of_type(str),
+    "data.seed": _SEED,
+    "data.missing": real(0.0, below=1.0),
+}
+_DATA_OPTION_RULES: dict[str, Rule] = {"num_modalities": integer(2)}
+
+# Keys that hold a mapping as one value.
+_MAPPINGS = ("model.network_options", "model.modalities")
+
+
+def rules_for(model: str, dataset: str) -> dict[str, Rule]:
+    """The rule of every key that a config of this model and this data set has."""
+    options = {
+        f"data.{key}": _DATA_OPTION_RULES.get(key) or _rule_by_default(default)
+        for key, default in data.option_defaults(dataset).items()
+    }
+    return {**RULES, **options, **DATA_RULES, **models.model_rules(model)}
+
+
+def _rule_by_default(default: Any) -> Rule:
+    """Counts are not negative, other numbers are finite, the rest has its default's type."""
+    if isinstance(default, bool) or not isinstance(default, int | float):
+        return of_type(type(default))
+    return integer(0) if isinstance(default, int) else real(0.0)
+
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values; ``model.network_options`` is one value."""
+    """Dotted keys and values; a mapping that is one value stays whole."""
     for key, value in config.items():
         name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and name not in RULES:
+        if isinstance(value, Mapping) and name not in _MAPPINGS:
             yield from flat(value, f"{name}.")
         else:
             yield name, value
@@ -153,15 +83,21 @@ def validate(config: Mapping[str, Any]) -> None:
     for section in ("data", "model", "objective", "optimizer", "training", "evaluation"):
         if not isinstance(config.get(section), Mapping):
             raise UserError(f"config has no section {section!r}")
+    for key, rule in (
+        ("model.name", models.COMMON_RULES["model.name"]),
+        ("data.name", DATA_RULES["data.name"]),
+    ):
+        if key not in values:
+            raise UserError(f"config.{key} is not set")
+        rule(key, values[key])
+    rules = rules_for(values["model.name"], values["data.name"])
     for key, value in values.items():
-        if key not in RULES:
-            raise UserError(unknown_key(key, RULES))
-        RULES[key](key, value)
-    own = data.option_defaults(values["data.name"]) if "data.name" in values else {}
-    general = {"name", "dir", "seed", "missing"}
-    for key in RULES:
-        of_another_set = key.startswith("data.") and key[5:] not in general | own.keys()
-        if key not in values and not of_another_set:
+        if key not in rules:
+            raise UserError(unknown_key(key, rules))
+        rules[key](key, value)
+    for key in rules:
+        # A built-in data set reads no folder.
+        if key not in values and key != "data.dir":
             raise UserError(f"config.{key} is not set")
 
 

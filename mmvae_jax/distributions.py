@@ -131,6 +131,15 @@ def normal_kl(loc_q: ArrayLike, scale_q: ArrayLike, loc_p: ArrayLike, scale_p: A
     return 0.5 * (jnp.square(ratio) + jnp.square((loc_q - loc_p) / scale_p) - 1.0) - jnp.log(ratio)
 
 
+def laplace_kl(loc_q: ArrayLike, scale_q: ArrayLike, loc_p: ArrayLike, scale_p: ArrayLike) -> Array:
+    """KL(Laplace(loc_q, scale_q) || Laplace(loc_p, scale_p)), elementwise: sum it over D."""
+    loc_q, scale_q, loc_p, scale_p = as_float32(loc_q, scale_q, loc_p, scale_p)
+    check_same_rank(loc_q=loc_q, scale_q=scale_q, loc_p=loc_p, scale_p=scale_p)
+    distance = jnp.abs(loc_q - loc_p)
+    expected = scale_q * jnp.exp(-distance / scale_q) + distance  # E|z - loc_p| under q
+    return expected / scale_p - 1.0 + jnp.log(scale_p) - jnp.log(scale_q)
+
+
 def positive_scale(raw: ArrayLike, *, floor: float = SCALE_FLOOR) -> Array:
     """softplus(raw) + floor: a free positive scale."""
     (raw,) = as_float32(raw)

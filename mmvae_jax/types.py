@@ -52,6 +52,7 @@ class ModalitySpec:
       weight: lambda, the factor on this modality's log-likelihood in training objectives.
       private_dim: size of the private latent space; 0 means none.
       num_classes: size of the alphabet of a categorical modality, else 0.
+      num_examples: how many training examples have this modality; 0 where it is not known.
       network: family of its encoder and decoder, a key of ``mmvae_jax.networks``.
       network_options: the family's sizes as sorted ``(key, value)`` pairs, hashable.
     """
@@ -65,8 +66,14 @@ class ModalitySpec:
     weight: float = 1.0
     private_dim: int = 0
     num_classes: int = 0
+    num_examples: int = 0
     network: str = "conv"
     network_options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def is_image(self) -> bool:
+        """Whether examples are [height, width, 1 or 3] intensities."""
+        return len(self.shape) == 3 and self.shape[-1] in (1, 3) and not self.num_classes
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``config.json``; `from_json` is its inverse."""

@@ -49,7 +49,13 @@ def load(name: str, options: Mapping[str, Any], *, seed: int = 0) -> Dataset:
             )
         options[key] = _checked(key, value, defaults[key])
     dataset = DATASETS[name](**options, seed=seed)
-    return _partial(dataset, float(missing), seed) if missing else dataset
+    dataset = _partial(dataset, float(missing), seed) if missing else dataset
+    present = dataset.splits["train"].present
+    specs = tuple(
+        dataclasses.replace(spec, num_examples=int(present[spec.name].sum()))
+        for spec in dataset.specs
+    )
+    return dataclasses.replace(dataset, specs=specs)
 
 
 def _partial(dataset: Dataset, probability: float, seed: int) -> Dataset:

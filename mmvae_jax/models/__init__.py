@@ -3,14 +3,22 @@
 from mmvae_jax.models.base import MultimodalVAE
 from mmvae_jax.models.batches import prepare
 from mmvae_jax.models.latents import Experts, Posterior
-from mmvae_jax.models.registry import MODELS, build, specs_from_config
+from mmvae_jax.models.registry import (
+    COMMON_RULES,
+    MODELS,
+    build,
+    model_rules,
+    specs_from_config,
+)
 
 __all__ = [
+    "COMMON_RULES",
     "MODELS",
     "Experts",
     "MultimodalVAE",
     "Posterior",
     "build",
+    "model_rules",
     "prepare",
     "specs_from_config",
 ]

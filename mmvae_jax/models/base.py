@@ -8,36 +8,20 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from mmvae_jax import experts, likelihoods, networks
-from mmvae_jax.models.latents import Experts, LatentSpace, Parameters, Posterior
-from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, UserError, Variables
+from mmvae_jax import experts
+from mmvae_jax.models.latents import Parameters, Posterior
+from mmvae_jax.models.modalities import Modalities
+from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, Variables
 
 
 @dataclasses.dataclass(frozen=True)
-class MultimodalVAE(abc.ABC):
-    """A multimodal VAE with one shared space and, where a spec asks for it, private ones.
-
-    Attributes:
-      specs: the modalities, in the order of every M axis.
-      shared: the shared latent space.
-      separate_encoders: whether private codes have an encoder network of their own, or two heads
-        leave one trunk.
-      compute_dtype: ``float32`` or ``bfloat16``, inside networks only.
-      remat: recompute decoder activations in the backward pass instead of keeping them.
-    """
-
-    specs: tuple[ModalitySpec, ...]
-    shared: LatentSpace
-    separate_encoders: bool = True
-    compute_dtype: str = "float32"
-    remat: bool = False
+class MultimodalVAE(Modalities, abc.ABC):
+    """A multimodal VAE with one shared space and, where a spec asks for it, private ones."""
 
     # --- what a model answers -----------------------------------------------------------------
 
@@ -69,98 +53,7 @@ class MultimodalVAE(abc.ABC):
           named ``<quantity>/<modality>`` is averaged over the rows that have the modality.
         """
 
-    # --- parameters ---------------------------------------------------------------------------
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The modalities' names, in M order."""
-        return tuple(spec.name for spec in self.specs)
-
-    def spec(self, name: str) -> ModalitySpec:
-        """The spec of one modality; UserError where there is none of that name."""
-        for spec in self.specs:
-            if spec.name == name:
-                return spec
-        raise UserError(f"no modality {name!r}; this model has {', '.join(self.names)}")
-
-    def private_space(self, spec: ModalitySpec) -> LatentSpace:
-        """The private latent space of a modality: the shared one's family, its own size."""
-        return dataclasses.replace(self.shared, dim=spec.private_dim)
-
-    def likelihood(self, spec: ModalitySpec) -> Any:
-        """The modality's likelihood (see ``mmvae_jax.likelihoods``)."""
-        return likelihoods.for_spec(spec)
-
-    def check(self) -> None:
-        """Raises UserError where a network does not fit its modality; builds nothing."""
-        for spec in self.specs:
-            networks.check_fits(spec)
-
-    def init(self, rng: PRNGKey, batch: Batch) -> dict[str, Any]:
-        """Parameters for a prepared batch of any size: {"params": {encoder, decoder, ...}}."""
-        encoder: dict[str, Any] = {}
-        decoder: dict[str, Any] = {}
-        likelihood: dict[str, Any] = {}
-        for index, spec in enumerate(self.specs):
-            key = jax.random.fold_in(rng, index)
-            x = batch["x"][spec.name][:1]
-            encoder[spec.name] = {
-                part: module.init(jax.random.fold_in(key, place), x)["params"]
-                for place, (part, module) in enumerate(self._encoders(spec).items())
-            }
-            code = jnp.zeros((1, self.shared.dim + spec.private_dim))
-            module = self._decoder(spec)
-            decoder[spec.name] = module.init(jax.random.fold_in(key, 2), code)["params"]
-            likelihood[spec.name] = self.likelihood(spec).init_params()
-        params = {"encoder": encoder, "decoder": decoder, "likelihood": likelihood}
-        return {"params": {**params, **self.init_extra(jax.random.fold_in(rng, len(self.specs)))}}
-
-    def init_extra(self, rng: PRNGKey) -> dict[str, Any]:
-        """Parameters beside encoders and decoders, such as those of learned priors."""
-        del rng
-        return {}
-
-    def _encoders(self, spec: ModalitySpec) -> dict[str, Any]:
-        """The modality's encoder modules by what they give."""
-        dtype = jnp.dtype(self.compute_dtype)
-        shared = self.shared.num_outputs
-        if not spec.private_dim:
-            return {"shared": networks.build_encoder(spec, shared, dtype)}
-        private = self.private_space(spec).num_outputs
-        if self.separate_encoders:
-            return {
-                "shared": networks.build_encoder(spec, shared, dtype),
-                "private": networks.build_encoder(spec, private, dtype),
-            }
-        return {"both": networks.build_encoder(spec, shared + private, dtype)}
-
-    def _decoder(self, spec: ModalitySpec) -> Any:
-        shape = self.likelihood(spec).output_shape
-        return networks.build_decoder(spec, shape, jnp.dtype(self.compute_dtype))
-
     # --- encode -------------------------------------------------------------------------------
-
-    def present(self, batch: Batch, given: Sequence[str] | None = None) -> Array:
-        """Which modalities are there and asked for, bool [M, B]."""
-        rows = [batch["present"][name] & (given is None or name in given) for name in self.names]
-        return jnp.stack(rows)
-
-    def experts(self, variables: Variables, batch: Batch) -> Experts:
-        """Runs every encoder on a prepared batch."""
-        shared, private = [], {}
-        for spec in self.specs:
-            params = variables["params"]["encoder"][spec.name]
-            raw = {
-                part: module.apply({"params": params[part]}, batch["x"][spec.name])
-                for part, module in self._encoders(spec).items()
-            }
-            if "both" in raw:
-                cut = self.shared.num_outputs
-                raw = {"shared": raw["both"][..., :cut], "private": raw["both"][..., cut:]}
-            shared.append(self.shared.posterior(raw["shared"]))
-            if spec.private_dim:
-                private[spec.name] = self.private_space(spec).posterior(raw["private"])
-        return Experts(jax.tree.map(lambda *rows: jnp.stack(rows), *shared), private)
 
     def encode(
         self, variables: Variables, batch: Batch, given: Sequence[str] | None = None
@@ -185,7 +78,7 @@ class MultimodalVAE(abc.ABC):
         weight = posterior.strata.astype(jnp.float32)
         weight = weight / weight.sum(0, keepdims=True)
         present = self.present(batch, given)
-        means = {"shared": (weight[..., None] * posterior.shared["loc"]).sum(0)}
+        means = {"shared": (weight[..., None] * self.shared.mean(posterior.shared)).sum(0)}
         for index, spec in enumerate(self.specs):
             if spec.private_dim:
                 loc = posterior.private[spec.name]["loc"]
@@ -244,50 +137,6 @@ class MultimodalVAE(abc.ABC):
         return jax.tree.map(
             lambda q, p: jnp.where(present[:, None], q, p), private[spec.name], prior
         )
-
-    # --- decode -------------------------------------------------------------------------------
-
-    def decode_one(
-        self, variables: Variables, spec: ModalitySpec, shared: Array, private: Array | None
-    ) -> Parameters:
-        """Likelihood parameters [..., *shape] of one modality, in one call of its decoder."""
-        code = shared if private is None else jnp.concatenate([private, shared], axis=-1)
-        module = self._decoder(spec)
-
-        def run(params: Any, flat: Array) -> Array:
-            return module.apply({"params": params}, flat)
-
-        run = jax.checkpoint(run) if self.remat else run
-        flat = code.reshape(math.prod(code.shape[:-1]), code.shape[-1])
-        outputs = run(variables["params"]["decoder"][spec.name], flat).astype(jnp.float32)
-        outputs = outputs.reshape(*code.shape[:-1], *outputs.shape[1:])
-        extra = variables["params"]["likelihood"][spec.name]
-        return self.likelihood(spec).parameters(outputs, extra)
-
-    def decode(
-        self, variables: Variables, shared: Array, private: Mapping[str, Array]
-    ) -> dict[str, Parameters]:
-        """Likelihood parameters of every modality from codes [..., D] and {name: [..., W]}."""
-        return {
-            spec.name: self.decode_one(variables, spec, shared, private.get(spec.name))
-            for spec in self.specs
-        }
-
-    def mean(self, parameters: Mapping[str, Parameters]) -> dict[str, Array]:
-        """Decoder means in data units from `decode`'s output."""
-        return {name: self.likelihood(self.spec(name)).mean(p) for name, p in parameters.items()}
-
-    def log_px(
-        self,
-        variables: Variables,
-        batch: Batch,
-        spec: ModalitySpec,
-        shared: Array,
-        private: Array | None,
-    ) -> Array:
-        """log p(x | codes) of one modality: codes [..., B, D] to [..., B]; any number if absent."""
-        parameters = self.decode_one(variables, spec, shared, private)
-        return self.likelihood(spec).log_prob(parameters, batch["x"][spec.name])
 
     # --- generate -----------------------------------------------------------------------------
 

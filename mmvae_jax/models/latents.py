@@ -12,8 +12,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mmvae_jax import distributions
-from mmvae_jax.types import Array, PRNGKey
+from mmvae_jax import distributions, experts
+from mmvae_jax.types import Array, PRNGKey, UserError
 
 Parameters = dict[str, Array]
 
@@ -56,6 +56,16 @@ class LatentSpace:
         """How many raw numbers an encoder must give."""
         return 2 * self.dim
 
+    @property
+    def size(self) -> int:
+        """Length of a code, and of what `features` makes of it."""
+        return self.dim
+
+    @property
+    def num_factors(self) -> int:
+        """Independent factors of the prior: the last axis of `factor_log_prob`."""
+        return self.dim
+
     def scale(self, raw: Array) -> Array:
         """Raw numbers [..., D] to scales [..., D]."""
         raw = raw.astype(jnp.float32)
@@ -82,16 +92,52 @@ class LatentSpace:
         noise = draw(rng, (*sample_shape, *loc.shape))
         return align(loc, noise.ndim) + align(scale, noise.ndim) * noise
 
-    def log_prob(self, parameters: Parameters, z: Array) -> Array:
-        """Log-density of codes z [..., D] summed over D; parameters have z's trailing axes."""
+    def factor_log_prob(self, parameters: Parameters, z: Array) -> Array:
+        """Log-density of each coordinate of codes z [..., D]; parameters have z's trailing axes."""
         loc, scale = align(parameters["loc"], z.ndim), align(parameters["scale"], z.ndim)
         if self.family == "normal":
-            return distributions.normal_log_prob(z, loc, scale).sum(-1)
-        return distributions.laplace_log_prob(z, loc, scale).sum(-1)
+            return distributions.normal_log_prob(z, loc, scale)
+        return distributions.laplace_log_prob(z, loc, scale)
+
+    def log_prob(self, parameters: Parameters, z: Array) -> Array:
+        """Log-density of codes z [..., D] summed over D; parameters have z's trailing axes."""
+        return self.factor_log_prob(parameters, z).sum(-1)
 
     def prior_log_prob(self, z: Array) -> Array:
         """Log-density of the standard prior at codes z [..., D]."""
         return self.log_prob(self.prior(), z)
+
+    def mean(self, parameters: Parameters) -> Array:
+        """Posterior means, as `features` gives codes [..., D]."""
+        return parameters["loc"]
+
+    def features(self, z: Array) -> Array:
+        """Codes as decoders and probes see them."""
+        return z
+
+    def product(
+        self, parameters: Parameters, present: Array | None = None, *, prior: bool = True
+    ) -> Parameters:
+        """Product of experts [M, ..., D] of which ``present`` [M, ...] count, with the prior."""
+        if self.family != "normal":
+            raise UserError(
+                f"config.model.latent = {self.family!r}: a product of experts needs 'normal'"
+            )
+        loc, scale = experts.product_of_gaussians(
+            parameters["loc"], parameters["scale"], present, prior=prior
+        )
+        return {"loc": loc, "scale": scale}
+
+    def kl(self, q: Parameters, p: Parameters) -> Array:
+        """KL(q || p) summed over D in closed form, [...]; ranks are aligned."""
+        ndim = max(q["loc"].ndim, p["loc"].ndim)
+        arrays = (align(x, ndim) for x in (q["loc"], q["scale"], p["loc"], p["scale"]))
+        kl = distributions.normal_kl if self.family == "normal" else distributions.laplace_kl
+        return kl(*arrays).sum(-1)
+
+    def prior_kl(self, q: Parameters) -> Array:
+        """KL(q || standard prior) summed over D in closed form, [...]."""
+        return self.kl(q, self.prior())
 
 
 def align(x: Array, ndim: int) -> Array:

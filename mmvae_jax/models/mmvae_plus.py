@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mmvae_jax import experts, objectives
+from mmvae_jax import experts, objectives, rules
 from mmvae_jax.models.base import MultimodalVAE
-from mmvae_jax.models.latents import Experts, LatentSpace, Parameters
+from mmvae_jax.models.latents import Experts, Parameters
+from mmvae_jax.models.modalities import common_options
 from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, UserError, Variables
 
 ESTIMATORS = ("iwae", "stl", "dreg")
@@ -25,6 +26,17 @@ BOUNDS = ("looser", "tighter")
 POSTERIORS = ("paper", "code")
 AUXILIARY_SCALES = ("sum", "free", "fixed")
 CROSS_PRIVATE = ("auxiliary", "own")
+
+RULES = {
+    "model.auxiliary_scale": rules.choice(*AUXILIARY_SCALES),
+    "model.auxiliary_init": rules.real(0.0, above=True),
+    "objective.num_samples": rules.integer(1),
+    "objective.beta": rules.real(0.0),
+    "objective.estimator": rules.choice(*ESTIMATORS),
+    "objective.bound": rules.choice(*BOUNDS),
+    "objective.posterior": rules.choice(*POSTERIORS),
+    "objective.cross_private": rules.choice(*CROSS_PRIVATE),
+}
 
 
 class Codes(NamedTuple):
@@ -261,10 +273,7 @@ def from_config(
     """Builds the model from the sections ``model`` and ``objective`` of a config."""
     return MMVAEPlus(
         specs=specs,
-        shared=LatentSpace(model["shared_dim"], model["latent"], model["posterior_scale"]),
-        separate_encoders=model["separate_encoders"],
-        compute_dtype=model["compute_dtype"],
-        remat=model["remat"],
+        **common_options(model),
         auxiliary_scale=model["auxiliary_scale"],
         auxiliary_init=model["auxiliary_init"],
         num_samples=objective["num_samples"],

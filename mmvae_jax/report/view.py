@@ -37,7 +37,7 @@ class View:
     @functools.cached_property
     def images(self) -> tuple[ModalitySpec, ...]:
         """The modalities that can be shown; `NothingToShow` where there is none."""
-        found = tuple(spec for spec in self.dataset.specs if is_image(spec))
+        found = tuple(spec for spec in self.dataset.specs if spec.is_image)
         if not found:
             raise NothingToShow("no modality is an image")
         return found
@@ -50,7 +50,7 @@ class View:
     @property
     def note(self) -> str:
         """Which modalities are left out of sheets of images."""
-        left = [plain(spec.name) for spec in self.dataset.specs if not is_image(spec)]
+        left = [plain(spec.name) for spec in self.dataset.specs if not spec.is_image]
         return f"not images, and not shown: {', '.join(left)}" if left else ""
 
     @functools.cached_property
@@ -64,11 +64,6 @@ class View:
     def key(self, purpose: str) -> jax.Array:
         """A random key that is the same in every run of the same seed."""
         return jax.random.fold_in(jax.random.key(self.seed), zlib.crc32(purpose.encode()))
-
-
-def is_image(spec: ModalitySpec) -> bool:
-    """Whether items have shape [H, W, 1 or 3] and hold intensities."""
-    return len(spec.shape) == 3 and spec.shape[-1] in (1, 3) and not spec.num_classes
 
 
 def items_to_show(split: Any, count: int) -> np.ndarray:
