@@ -8,12 +8,14 @@ from mmvae_jax.objectives.importance_weighted import (
     normalized_weights,
     scale_cotangent,
 )
+from mmvae_jax.objectives.schedules import linear_warmup
 from mmvae_jax.objectives.total_correlation import minibatch_kl_decomposition
 
 __all__ = [
     "doubly_reparameterized",
     "elbo",
     "iwae",
+    "linear_warmup",
     "log_mean_exp",
     "minibatch_kl_decomposition",
     "normalized_weights",
