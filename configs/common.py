@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import types
 from collections.abc import Mapping
 from typing import TypeVar
@@ -53,13 +54,13 @@ def _read(key: str, text: str, default: str | int | float | bool) -> str | int |
 
 
 def choose(what: str, name: str, options: Mapping[str, T]) -> T:
-    """The option of that name; UserError with the nearest match where there is none."""
+    """A copy of the option of that name; UserError with the nearest match where there is none."""
     if name not in options:
         raise UserError(
             f"--config argument: unknown {what} {name!r}, known: {', '.join(options)}"
             f"{nearest(name, options)}"
         )
-    return options[name]
+    return copy.deepcopy(options[name])
 
 
 def base() -> ConfigDict:
@@ -88,7 +89,8 @@ def base() -> ConfigDict:
         {
             "seed": 0,
             "batch_size": 256,
-            "num_examples": 0,  # 0: every test example
+            "split": "test",  # test | validation: what every metric is measured on
+            "num_examples": 0,  # 0: every example of it
             "bound_samples": 32,
             "probe_train": 5000,  # training examples for the linear probes; 0: all
             "classifier_epochs": 0,  # 0: chosen from the data set's size
@@ -124,30 +126,41 @@ def model(name: str, **values: object) -> ConfigDict:
     return ConfigDict({"name": name, **general, **values})
 
 
+def _dataset(name: str, **options: object) -> ConfigDict:
+    """The section ``data``: what every data set has, and its own options."""
+    general = {
+        "dir": "",  # "": below $MMVAE_DATA_DIR
+        "seed": 0,
+        # What training rows keep: none (all of it) | independent | paired | always | split |
+        # labels_per_class; see mmvae_jax/data/missingness.py.
+        "partial": "none",
+        "observed": 1.0,  # probability or fraction of what is kept
+        "rest": "each",  # each | one: what becomes of rows that are not kept whole
+        "always": "",  # the modality that `always` keeps
+        "labels_per_class": 0,
+    }
+    return ConfigDict({"name": name, **general, **options})
+
+
+_LABELLED = {
+    "num_train": 0,  # 0: all
+    "num_validation": 10000,
+    "num_test": 0,
+    "binarize": "none",  # none | threshold
+}
+
 DATASETS = {
-    "polydigits": ConfigDict(
-        {
-            "name": "polydigits",
-            "dir": "",
-            "seed": 0,
-            "missing": 0.0,  # probability that a modality of a training tuple is absent
-            "num_modalities": 3,
-            "num_train": 20000,
-            "num_validation": 1000,
-            "num_test": 2000,
-        }
+    "polydigits": _dataset(
+        "polydigits", num_modalities=3, num_train=20000, num_validation=1000, num_test=2000
     ),
-    "polymnist": ConfigDict(
-        {
-            "name": "polymnist",
-            "dir": "",
-            "seed": 0,
-            "missing": 0.0,  # probability that a modality of a training tuple is absent
-            "num_modalities": 5,
-            "num_train": 0,
-            "num_validation": 10000,
-            "num_test": 0,
-            "backgrounds": "",
-        }
+    "polymnist": _dataset(
+        "polymnist",
+        num_modalities=5,
+        num_train=0,
+        num_validation=10000,
+        num_test=0,
+        backgrounds="",
     ),
+    "mnist_labels": _dataset("mnist_labels", **_LABELLED),
+    "fashion_mnist_labels": _dataset("fashion_mnist_labels", **_LABELLED),
 }

@@ -6,10 +6,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmvae_jax import data, models
-from mmvae_jax.rules import Rule, choice, integer, of_type, real
+from mmvae_jax.data import labels, missingness
+from mmvae_jax.rules import Rule, choice, fail, integer, of_type, real
 from mmvae_jax.types import UserError, nearest
 
 _SEED = integer(0, 2**32 - 1)
+
+
+def _fraction(key: str, value: Any) -> None:
+    real(0.0)(key, value)
+    if value > 1:
+        fail(key, value, "a number from 0 to 1")
+
 
 # The sections that no model and no data set changes.
 RULES: dict[str, Rule] = {
@@ -26,6 +34,7 @@ RULES: dict[str, Rule] = {
     "training.checkpoint_every": integer(0),
     "evaluation.seed": _SEED,
     "evaluation.batch_size": integer(1),
+    "evaluation.split": choice("test", "validation"),
     "evaluation.num_examples": integer(0),
     "evaluation.bound_samples": integer(1),
     "evaluation.probe_train": integer(0),
@@ -39,9 +48,16 @@ DATA_RULES: dict[str, Rule] = {
     "data.name": choice(*sorted(data.DATASETS)),
     "data.dir": of_type(str),
     "data.seed": _SEED,
-    "data.missing": real(0.0, below=1.0),
+    "data.partial": choice(*missingness.POLICIES),
+    "data.observed": _fraction,
+    "data.rest": choice(*missingness.RESTS),
+    "data.always": of_type(str),
+    "data.labels_per_class": integer(0),
 }
-_DATA_OPTION_RULES: dict[str, Rule] = {"num_modalities": integer(2)}
+_DATA_OPTION_RULES: dict[str, Rule] = {
+    "num_modalities": integer(2),
+    "binarize": choice(*labels.BINARIZE),
+}
 
 # Keys that hold a mapping as one value.
 _MAPPINGS = ("model.network_options", "model.modalities")

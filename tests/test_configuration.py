@@ -6,6 +6,7 @@ import pytest
 
 from configs import common, mmvae_plus
 from mmvae_jax import configuration, data, models
+from mmvae_jax.data import missingness
 from mmvae_jax.types import UserError
 
 
@@ -23,12 +24,12 @@ def changed(key: str, value) -> dict:
     return values
 
 
-@pytest.mark.parametrize("dataset", ["polydigits", "polymnist"])
+@pytest.mark.parametrize("dataset", sorted(common.DATASETS))
 @pytest.mark.parametrize("networks", ["paper", "small"])
 def test_shipped_configs_are_valid(dataset, networks):
     values = mmvae_plus.get_config(f"dataset={dataset},networks={networks}").to_dict()
     configuration.validate(values)
-    options = set(values["data"]) - {"name", "dir", "seed", "missing"}
+    options = set(values["data"]) - {"name", "dir", "seed", *missingness.OPTIONS}
     assert options <= set(data.option_defaults(dataset))
 
 

@@ -1,4 +1,4 @@
-"""MNIST's IDX files, plain or gzipped.
+"""The IDX files of MNIST and its relatives, plain or gzipped.
 
 The bytes 00 00 08 ndim, then ndim sizes as big-endian int32, then the values as unsigned bytes.
 """
@@ -16,17 +16,24 @@ from mmvae_jax.types import UserError
 
 _UNSIGNED_BYTES = 8
 # Usual places of the files below the folder that a user names.
-_SUBFOLDERS = ("", "mnist", "raw", "MNIST/raw")
+MNIST_FOLDERS = ("", "mnist", "raw", "MNIST/raw")
 
 
-def read_mnist(folder: Path, prefix: str) -> tuple[np.ndarray, np.ndarray]:
+def read_mnist(
+    folder: Path, prefix: str, subfolders: tuple[str, ...] = MNIST_FOLDERS
+) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 ``[N, 28, 28]`` and labels int32 ``[N]`` of MNIST's ``train`` or ``t10k`` part.
+
+    Args:
+      folder: the folder that the user names.
+      prefix: ``train`` or ``t10k``.
+      subfolders: the places below it that are looked in, "" for itself.
 
     Raises:
       UserError: a file is missing, damaged or does not hold what its name says.
     """
-    images_path = find(folder, f"{prefix}-images", 3)
-    labels_path = find(folder, f"{prefix}-labels", 1)
+    images_path = find(folder, f"{prefix}-images", 3, subfolders)
+    labels_path = find(folder, f"{prefix}-labels", 1, subfolders)
     images, labels = read(images_path, 3), read(labels_path, 1)
     if len(images) != len(labels):
         raise UserError(
@@ -41,7 +48,7 @@ def read_mnist(folder: Path, prefix: str) -> tuple[np.ndarray, np.ndarray]:
     return images, labels.astype(np.int32)
 
 
-def find(folder: Path, stem: str, ndim: int) -> Path:
+def find(folder: Path, stem: str, ndim: int, subfolders: tuple[str, ...] = MNIST_FOLDERS) -> Path:
     """The file ``stem-idx3-ubyte`` or ``stem.idx3-ubyte``, plain or with ``.gz``, under `folder`.
 
     Raises:
@@ -49,11 +56,11 @@ def find(folder: Path, stem: str, ndim: int) -> Path:
     """
     plain = (f"{stem}-idx{ndim}-ubyte", f"{stem}.idx{ndim}-ubyte")
     names = [name + suffix for name in plain for suffix in ("", ".gz")]
-    for subfolder in _SUBFOLDERS:
+    for subfolder in subfolders:
         for name in names:
             if (folder / subfolder / name).is_file():
                 return folder / subfolder / name
-    places = ", ".join(repr(subfolder) for subfolder in _SUBFOLDERS[1:])
+    places = ", ".join(repr(subfolder) for subfolder in subfolders[1:])
     raise UserError(
         f"{folder} holds none of {', '.join(names)} (also looked for in its subfolders {places}); "
         "set data.dir to the folder of the MNIST files"

@@ -11,15 +11,15 @@ A folder in the published layout is read as it is.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from mmvae_jax.data import backgrounds as grounds
-from mmvae_jax.data import idx, images, polymnist_folder
+from mmvae_jax.data import folders, idx, images, polymnist_folder
 from mmvae_jax.data.contract import SPLITS, Dataset, Split
+from mmvae_jax.data.splits import hold_out, look_in
 from mmvae_jax.types import ModalitySpec, UserError
 
 SIZE = 28
@@ -27,8 +27,11 @@ NUM_CLASSES = 10
 MAX_MODALITIES = 5
 
 _THRESHOLD = 128  # of an MNIST byte: above it is ink
-_LOOK_IN = 10_000  # training rows that stand in for validation where none are held out
 _BLOCK = 8_192  # images made at a time
+_FILES = (
+    "MNIST's files (train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-...) or "
+    "PolyMNIST's (train/m0/0.0.png ...)"
+)
 
 # Five backgrounds from two photographs: (photograph, shrunken by, order of the channels).
 _DERIVED = (
@@ -72,7 +75,7 @@ def load(
         raise UserError(
             f"data.num_modalities is {num_modalities}, polymnist has 2 to {MAX_MODALITIES}"
         )
-    folder = _folder(dir)
+    folder = folders.find("polymnist", dir, "mnist", _FILES)
     names = tuple(f"m{m}" for m in range(num_modalities))
     sizes = {"train": num_train, "validation": num_validation, "test": num_test}
     if polymnist_folder.is_published(folder):
@@ -94,22 +97,6 @@ def load(
     )
 
 
-def _folder(dir: str) -> Path:
-    if dir:
-        folder = Path(dir).expanduser()
-    elif os.environ.get("MMVAE_DATA_DIR"):
-        folder = Path(os.environ["MMVAE_DATA_DIR"]).expanduser() / "mnist"
-    else:
-        raise UserError(
-            "polymnist needs data.dir, a folder with MNIST's files (train-images-idx3-ubyte.gz, "
-            "train-labels-idx1-ubyte.gz, t10k-...) or PolyMNIST's (train/m0/0.0.png ...); or set "
-            "MMVAE_DATA_DIR to the folder above mnist/"
-        )
-    if not folder.is_dir():
-        raise UserError(f"polymnist: there is no folder {folder}; set data.dir to MNIST's files")
-    return folder
-
-
 def _backgrounds(folder: str, count: int) -> tuple[list[np.ndarray], str]:
     """`count` pictures uint8 ``[H, W, 3]``, and where they come from in words."""
     if folder:
@@ -123,23 +110,6 @@ def _backgrounds(folder: str, count: int) -> tuple[list[np.ndarray], str]:
     ]
     origin = "backgrounds derived from scikit-learn's two photographs; not the published data"
     return pictures, origin
-
-
-def hold_out(
-    count: int, sizes: Mapping[str, int], seed: int, source: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers for training and for validation, out of `count`, in random order.
-
-    Raises:
-      UserError: nothing would be left to train on.
-    """
-    held = sizes["validation"]
-    if held >= count:
-        raise UserError(
-            f"data.num_validation is {held}, but {source} has {count} training tuples in all"
-        )
-    rows = np.random.default_rng([seed, 0]).permutation(count)
-    return (rows[held:], rows[:held]) if held else (rows, rows[:_LOOK_IN])
 
 
 def pair(labels: np.ndarray, num_modalities: int, rng: np.random.Generator) -> np.ndarray:
@@ -182,7 +152,7 @@ def _made(
     if sizes["validation"]:
         splits["validation"] = make("validation", digits[validation], labels[validation], 0)
     else:
-        splits["validation"] = _first_rows(splits["train"])
+        splits["validation"] = look_in(splits["train"])
     return splits
 
 
@@ -218,11 +188,5 @@ def _published(
     if sizes["validation"]:
         splits["validation"] = read("train", validation)
     else:
-        splits["validation"] = _first_rows(splits["train"])
+        splits["validation"] = look_in(splits["train"])
     return splits
-
-
-def _first_rows(train: Split) -> Split:
-    """Up to 10,000 training rows (whose order is random), as views: no memory is taken."""
-    label = None if train.label is None else train.label[:_LOOK_IN]
-    return Split.complete({name: values[:_LOOK_IN] for name, values in train.x.items()}, label)

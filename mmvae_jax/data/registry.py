@@ -7,12 +7,14 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mmvae_jax.data import missingness, polydigits, polymnist
+from mmvae_jax.data import labels, missingness, polydigits, polymnist
 from mmvae_jax.data.contract import Dataset
 from mmvae_jax.types import UserError, nearest
 
 # Each builder has keyword-only options with defaults, and `seed`.
 DATASETS: dict[str, Callable[..., Dataset]] = {
+    "fashion_mnist_labels": labels.load_fashion_mnist,
+    "mnist_labels": labels.load_mnist,
     "polydigits": polydigits.load,
     "polymnist": polymnist.load,
 }
@@ -24,9 +26,9 @@ def load(name: str, options: Mapping[str, Any], *, seed: int = 0) -> Dataset:
     Args:
       name: a key of `DATASETS`.
       options: the dataset's options, `option_defaults` lists them; a ``name`` among them is
-        ignored, a ``seed`` among them replaces the argument, and ``missing``, a probability, makes
-        the training split a partial one (`missingness.drop`).
-      seed: decides pairings, backgrounds and held-out rows.
+        ignored, a ``seed`` among them replaces the argument, and those of `missingness.Partial`,
+        which every dataset has, make the training split a partial one.
+      seed: decides pairings, backgrounds and held-out rows, and what a partial split keeps.
 
     Raises:
       UserError: unknown name or option, an option of the wrong type or range, unreadable files.
@@ -34,9 +36,8 @@ def load(name: str, options: Mapping[str, Any], *, seed: int = 0) -> Dataset:
     defaults = option_defaults(name)
     options = {key: value for key, value in options.items() if key != "name"}
     seed = _checked("seed", options.pop("seed", seed), 0)
-    missing = options.pop("missing", 0.0)
-    if isinstance(missing, bool) or not isinstance(missing, int | float) or not 0 <= missing < 1:
-        raise UserError(f"data.missing is {missing!r}, it must be a probability below 1")
+    partial = missingness.from_options(options)
+    options = {key: value for key, value in options.items() if key not in missingness.OPTIONS}
     if "dir" not in defaults and options.pop("dir", ""):
         raise UserError(
             f"data.dir is set, but dataset {name!r} is built in and reads no folder; leave it empty"
@@ -45,11 +46,11 @@ def load(name: str, options: Mapping[str, Any], *, seed: int = 0) -> Dataset:
         if key not in defaults:
             raise UserError(
                 f"dataset {name!r} has no option data.{key}; its options are "
-                f"{', '.join(sorted(defaults))}{nearest(key, defaults)}"
+                f"{', '.join(sorted(defaults))}, and of every dataset "
+                f"{', '.join(missingness.OPTIONS)}{nearest(key, [*defaults, *missingness.OPTIONS])}"
             )
         options[key] = _checked(key, value, defaults[key])
-    dataset = DATASETS[name](**options, seed=seed)
-    dataset = _partial(dataset, float(missing), seed) if missing else dataset
+    dataset = missingness.apply(DATASETS[name](**options, seed=seed), partial, seed)
     present = dataset.splits["train"].present
     specs = tuple(
         dataclasses.replace(spec, num_examples=int(present[spec.name].sum()))
@@ -58,18 +59,8 @@ def load(name: str, options: Mapping[str, Any], *, seed: int = 0) -> Dataset:
     return dataclasses.replace(dataset, specs=specs)
 
 
-def _partial(dataset: Dataset, probability: float, seed: int) -> Dataset:
-    train = missingness.drop(dataset.splits["train"], probability, seed)
-    return dataclasses.replace(
-        dataset,
-        splits={**dataset.splits, "train": train},
-        provenance=f"{dataset.provenance}; {probability:.0%} of the training modalities left out",
-        fingerprint=f"{dataset.fingerprint}-missing-{probability:g}-{seed}",
-    )
-
-
 def option_defaults(name: str) -> dict[str, Any]:
-    """The options of a dataset with their default values (`seed` is not among them)."""
+    """The dataset's own options with their default values (`seed` is not among them)."""
     if name not in DATASETS:
         raise UserError(
             f"unknown dataset {name!r}; the datasets are {', '.join(sorted(DATASETS))}"
