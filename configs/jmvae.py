@@ -1,0 +1,85 @@
+"""JMVAE (Suzuki, Nakayama & Matsuo, 2016), the form with divergences to the single encoders.
+
+    python -m mmvae_jax.main --config=configs/jmvae.py
+
+trains on the embedded `polydigits`, sized for two CPU cores.
+
+    python -m mmvae_jax.main --config=configs/jmvae.py:dataset=polymnist \
+        --config.data.dir=MNIST_FOLDER
+
+has the sizes of MVAE and MoPoE on these data in the paper of MMVAE+ (512 latent dimensions,
+learning rate 5e-4) with alpha = 0.1; there is no published run of JMVAE on them. Meant for an
+accelerator.
+
+    python -m mmvae_jax.main --config=configs/jmvae.py:dataset=mnist_labels \
+        --config.data.dir=MNIST_FOLDER
+
+is MNIST with its labels and alpha = 0.01, as in the comparison in the paper of MVAE.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(arg: str | None = None) -> ConfigDict:
+    """The config; ``arg``: ``dataset=NAME``."""
+    args = common.parse_arg(arg, dataset="polydigits")
+    config = common.base()
+    config.data = common.choose("dataset", args.dataset, common.DATASETS)
+    config.model = common.model(
+        "jmvae",
+        joint_features=128,  # what each modality's network gives the joint head
+        joint_hidden=256,  # hidden units of that head; 0: linear
+    )
+    config.objective = ConfigDict(
+        {
+            "alpha": 0.1,  # on KL(joint || single), summed over modalities
+            "beta": 1.0,
+            "warmup_steps": 0,  # of all divergences, linear from 0
+        }
+    )
+    settings = {
+        "polydigits": _for_two_cores,
+        "polymnist": _comparison,
+        "mnist_labels": _image_and_label,
+        "fashion_mnist_labels": _image_and_label,
+    }
+    settings.get(args.dataset, _nothing)(config)
+    return config
+
+
+def _nothing(config: ConfigDict) -> None:
+    """The general values as they are."""
+
+
+def _for_two_cores(config: ConfigDict) -> None:
+    """polydigits in a few minutes."""
+    config.num_epochs = 14
+    config.batch_size = 64
+    config.model.update({"shared_dim": 8, "likelihood": "laplace", "likelihood_scale": 0.2})
+    config.model.update({"joint_features": 64, "joint_hidden": 128})
+    config.model.network_options.conv.width = 16
+    config.objective.warmup_steps = 1000
+    config.optimizer.update({"learning_rate": 2e-3, "schedule": "cosine"})
+
+
+def _comparison(config: ConfigDict) -> None:
+    """polymnist with the sizes of the products and their mixtures in the paper of MMVAE+."""
+    config.num_epochs = 300
+    config.batch_size = 256
+    config.model.update({"shared_dim": 512, "joint_features": 512, "joint_hidden": 1024})
+    config.model.update({"likelihood": "laplace", "likelihood_scale": 0.75, "network": "resnet"})
+    config.objective.warmup_steps = 2000
+    config.optimizer.learning_rate = 5e-4
+
+
+def _image_and_label(config: ConfigDict) -> None:
+    """Bernoulli pixels, two hidden layers, and the label's likelihood times 50 as for MVAE."""
+    config.num_epochs = 100
+    config.batch_size = 100
+    config.model.update({"shared_dim": 64, "network": "mlp"})
+    config.model.modalities = ConfigDict({"label": {"weight": 50.0}})
+    config.objective.update({"alpha": 0.01, "warmup_steps": 20_000})  # 40 epochs
