@@ -282,8 +282,12 @@ class Categorical(Likelihood):
         index = self._aligned_data(index.astype(jnp.int32), self._lead(logits))
         valid = (index >= 0) & (index < self.spec.num_classes)
         index = jnp.where(valid, index, 0)[..., None]
-        log_probs = jnp.take_along_axis(jax.nn.log_softmax(logits, axis=-1), index, axis=-1)[..., 0]
+        log_probs = jnp.take_along_axis(self._scores(logits), index, axis=-1)[..., 0]
         return self._sum_event(jnp.where(valid, log_probs, jnp.nan))
+
+    def _scores(self, logits: Array) -> Array:
+        """The log-likelihood of every class, [..., C]."""
+        return jax.nn.log_softmax(logits, axis=-1)
 
     def mean(self, parameters: Parameters) -> Array:
         """See `Likelihood.mean`."""
@@ -296,3 +300,22 @@ class Categorical(Likelihood):
     def sample(self, parameters: Parameters, rng: PRNGKey) -> Array:
         """See `Likelihood.sample`."""
         return jax.random.categorical(rng, parameters["logits"], axis=-1).astype(jnp.int32)
+
+
+@register("one_hot_bernoulli")
+@dataclasses.dataclass(frozen=True)
+class OneHotBernoulli(Categorical):
+    """Class indices scored as one-hot vectors of independent Bernoulli variables.
+
+    What a label decoder with sigmoid outputs means (DMVAE): minus log p is the binary cross-entropy
+    summed over classes. The one-hot vectors' probabilities add up to less than 1. Given that the
+    vector is one-hot, class c has probability softmax(logits)_c, which is what `sample` draws:
+    p_c prod_{k != c} (1 - p_k) is proportional to p_c / (1 - p_c).
+    """
+
+    def _scores(self, logits: Array) -> Array:
+        return logits - jax.nn.softplus(logits).sum(-1, keepdims=True)
+
+    def mean(self, parameters: Parameters) -> Array:
+        """The probability of each class's variable, [..., *output_shape]."""
+        return jax.nn.sigmoid(parameters["logits"])

@@ -63,6 +63,31 @@ def test_categorical_log_prob_picks_the_class(generator, shape):
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(), (2,)])
+def test_one_hot_bernoulli_is_the_binary_cross_entropy_of_a_one_hot_vector(generator, shape):
+    likelihood = make("one_hot_bernoulli", shape, num_classes=4)
+    logits = generator.normal(size=(3, 6, *shape, 4)) * 3
+    x = generator.integers(0, 4, size=(6, *shape)).astype(np.int32)
+    terms = scipy.stats.bernoulli.logpmf(np.eye(4)[x][None], scipy.special.expit(logits))
+    parameters = parameters_of(likelihood, logits)
+    np.testing.assert_allclose(
+        likelihood.log_prob(parameters, x), terms.reshape(3, 6, -1).sum(-1), rtol=1e-5
+    )
+    np.testing.assert_allclose(likelihood.mean(parameters), scipy.special.expit(logits), rtol=1e-5)
+    np.testing.assert_array_equal(likelihood.mode(parameters), logits.argmax(-1))
+    assert np.isnan(likelihood.log_prob(parameters, np.full((6, *shape), 4, np.int32))).all()
+
+
+def test_one_hot_bernoulli_draws_classes_given_that_the_vector_is_one_hot():
+    likelihood = make("one_hot_bernoulli", (), num_classes=3)
+    p = np.array([0.2, 0.5, 0.9])
+    one_hot = [np.prod(np.where(row, p, 1 - p)) for row in np.eye(3, dtype=bool)]
+    parameters = parameters_of(likelihood, np.broadcast_to(scipy.special.logit(p), (20_000, 3)))
+    drawn = np.asarray(likelihood.sample(parameters, jax.random.key(0)))
+    frequency, expected = np.bincount(drawn, minlength=3) / 20_000, one_hot / np.sum(one_hot)
+    assert np.all(np.abs(frequency - expected) < 4 * np.sqrt(expected * (1 - expected) / 20_000))
+
+
 @pytest.mark.parametrize("name", ["bernoulli", "normal", "laplace"])
 def test_data_are_repeated_over_sample_axes(generator, name):
     likelihood = make(name, (4, 2), likelihood_scale=0.4)
@@ -113,12 +138,14 @@ def test_learned_scale_starts_at_the_given_one_and_has_its_maximum_likelihood(ge
     assert slope({"log_scale": start["log_scale"] - 0.5})["log_scale"] > 1.0
 
 
-@pytest.mark.parametrize("name", ["bernoulli", "normal", "laplace", "categorical"])
+@pytest.mark.parametrize(
+    "name", ["bernoulli", "normal", "laplace", "categorical", "one_hot_bernoulli"]
+)
 def test_results_are_float32_and_finite_at_extreme_outputs(debug_nans, name):
     likelihood = make(name, (3,), num_classes=3)
     outputs = jnp.full((2, *likelihood.output_shape), 50.0, jnp.bfloat16)
     outputs = outputs.at[0, 0].set(-50.0)
-    x = np.ones((2, 3), np.int32 if name == "categorical" else np.float32)
+    x = np.ones((2, 3), np.int32 if isinstance(likelihood, likelihoods.Categorical) else np.float32)
 
     def total(outputs):
         log_prob = likelihood.log_prob(parameters_of(likelihood, outputs), x)
@@ -187,7 +214,7 @@ def test_a_new_likelihood_is_one_registered_class(monkeypatch):
 @pytest.mark.parametrize(
     "name, options, message",
     [
-        ("gaussian", {}, "bernoulli, categorical, laplace, normal"),
+        ("gaussian", {}, "bernoulli, categorical, laplace, normal, one_hot_bernoulli"),
         ("laplas", {}, "did you mean 'laplace'"),
         ("normal", {"likelihood_scale": 0.0}, "likelihood_scale"),
         ("laplace", {"likelihood_scale": -1.0}, "likelihood_scale"),
