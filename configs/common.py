@@ -83,6 +83,11 @@ def base() -> ConfigDict:
         {
             "log_every": 50,  # steps in one compiled chunk
             "checkpoint_every": 0,  # steps; 0: once an epoch
+            "steps_per_epoch": 0,  # 0: as many batches as the training rows fill
+            # {group: rows in each batch}, which add up to batch_size; {}: drawn from all rows
+            # alike. Groups: "complete" (rows with every modality), a modality's name (rows with
+            # it alone), "other" (rows with several).
+            "batch_mix": {},
         }
     )
     config.evaluation = ConfigDict(

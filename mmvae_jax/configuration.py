@@ -19,6 +19,15 @@ def _fraction(key: str, value: Any) -> None:
         fail(key, value, "a number from 0 to 1")
 
 
+def _batch_mix(key: str, value: Any) -> None:
+    """{group: rows in a batch}, or "" for none; which groups there are is known with the data."""
+    if value == "":
+        return
+    of_type(Mapping)(key, value)
+    for group, count in value.items():
+        integer(0)(f"{key}.{group}", count)
+
+
 # The sections that no model and no data set changes.
 RULES: dict[str, Rule] = {
     "seed": _SEED,
@@ -32,6 +41,8 @@ RULES: dict[str, Rule] = {
     "optimizer.weight_decay": real(0.0),
     "training.log_every": integer(1),
     "training.checkpoint_every": integer(0),
+    "training.steps_per_epoch": integer(0),
+    "training.batch_mix": _batch_mix,
     "evaluation.seed": _SEED,
     "evaluation.batch_size": integer(1),
     "evaluation.split": choice("test", "validation"),
@@ -60,7 +71,7 @@ _DATA_OPTION_RULES: dict[str, Rule] = {
 }
 
 # Keys that hold a mapping as one value.
-_MAPPINGS = ("model.network_options", "model.modalities")
+_MAPPINGS = ("model.network_options", "model.modalities", "training.batch_mix")
 
 
 def rules_for(model: str, dataset: str) -> dict[str, Rule]:

@@ -70,6 +70,17 @@ def test_every_rule_belongs_to_a_key_and_every_key_has_a_rule(dataset):
         ("optimizer.learning_rate", "fast", "must be a number above 0"),
         ("optimizer.name", "adan", "did you mean 'adam'?"),
         ("training.log_every", 0, "at least 1"),
+        ("training.steps_per_epoch", -1, "at least 0"),
+        ("training.batch_mix", 3, "must be of type Mapping"),
+        ("training.batch_mix", "complete", "must be of type Mapping"),
+        ("training.batch_mix", {"complete": -1}, "batch_mix.complete = -1: must be an integer"),
+        ("training.batch_mix", {"m0": 0.5}, "batch_mix.m0 = 0.5: must be an integer"),
+        ("data.partial", "pared", "did you mean 'paired'?"),
+        ("data.observed", 1.5, "from 0 to 1"),
+        ("data.observed", -0.5, "of at least 0"),
+        ("data.rest", "all", "must be one of 'each', 'one'"),
+        ("data.always", 1, "must be of type str"),
+        ("data.labels_per_class", -1, "at least 0"),
         ("evaluation.figures", 1, "must be of type bool, not int"),
     ],
 )
@@ -80,6 +91,27 @@ def test_bad_values_are_named(key, value, said):
     assert said in line
     assert f"config.{key}" in line
     assert "\n" not in line
+
+
+def test_values_that_fit():
+    for key, value in (
+        ("training.batch_mix", {"complete": 20, "m0": 108, "other": 0}),
+        ("training.batch_mix", ""),
+        ("data.observed", 1),
+    ):
+        configuration.validate(changed(key, value))
+
+
+def test_an_option_of_one_dataset_has_its_rule():
+    values = mmvae_plus.get_config("dataset=mnist_labels").to_dict()
+    values["data"]["binarize"] = "treshold"
+    with pytest.raises(UserError, match="did you mean 'threshold'"):
+        configuration.validate(values)
+
+
+def test_a_changed_config_leaves_the_next_one_alone():
+    mmvae_plus.get_config().data.seed = 5
+    assert mmvae_plus.get_config().data.seed == 0
 
 
 def test_an_unknown_key_gets_the_nearest_match():

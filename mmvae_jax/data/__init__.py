@@ -2,7 +2,7 @@
 
 from mmvae_jax.data.contract import SPLITS, Dataset, Split, batches, fingerprint, take
 from mmvae_jax.data.missingness import groups
-from mmvae_jax.data.order import batch_indices, steps_per_epoch
+from mmvae_jax.data.order import batch_indices, mixed_batch_indices, steps_per_epoch
 from mmvae_jax.data.registry import DATASETS, load, option_defaults
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "fingerprint",
     "groups",
     "load",
+    "mixed_batch_indices",
     "option_defaults",
     "steps_per_epoch",
     "take",

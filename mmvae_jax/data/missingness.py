@@ -165,7 +165,12 @@ def groups(split: Split) -> dict[str, np.ndarray]:
 
     ``complete`` has every modality, a modality's name stands for rows with it alone, ``other`` for
     several but not all. Rows with nothing are in no group.
+
+    Raises:
+      UserError: a modality has one of the other groups' names.
     """
+    for name in {"complete", "other"} & set(split.present):
+        raise UserError(f"a modality is called {name!r}, which names a group of rows: rename it")
     present = np.stack(list(split.present.values()), 1)
     count = present.sum(1)
     alone = np.where(count == 1, present.argmax(1), -1)

@@ -25,9 +25,10 @@ from mmvae_jax.training import step as steps
 from mmvae_jax.training.checkpoints import Checkpoints
 from mmvae_jax.training.failure import NonFiniteLoss, describe
 from mmvae_jax.training.metric_writer import MetricWriter
+from mmvae_jax.training.plan import Plan
 from mmvae_jax.training.progress import Progress
 from mmvae_jax.training.workdir import locked
-from mmvae_jax.types import UserError, Variables
+from mmvae_jax.types import Variables
 
 Validate = Callable[[Variables, int], Mapping[str, float]]
 
@@ -49,64 +50,6 @@ class FitResult:
     steps: int
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """When what happens; all of it a function of the step, so every start agrees."""
-
-    seed: int
-    batch_size: int
-    num_examples: int
-    total_steps: int
-    log_every: int
-    checkpoint_every: int
-
-    @classmethod
-    def from_config(cls, config: Any, num_examples: int) -> Plan:
-        """Derives step counts from a config and the size of the training split."""
-        if num_examples < 1:
-            raise UserError("the training split is empty: there is nothing to train on")
-        per_epoch = data.steps_per_epoch(num_examples, config.batch_size)
-        return cls(
-            seed=config.seed,
-            batch_size=config.batch_size,
-            num_examples=num_examples,
-            total_steps=config.num_epochs * per_epoch,
-            log_every=config.training.log_every,
-            checkpoint_every=config.training.checkpoint_every or per_epoch,
-        )
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Updates in one pass over the training split."""
-        return data.steps_per_epoch(self.num_examples, self.batch_size)
-
-    def is_checkpoint(self, step: int) -> bool:
-        """Whether the run is validated and saved after this many steps."""
-        return step % self.checkpoint_every == 0 or step == self.total_steps
-
-    def chunk_end(self, step: int) -> int:
-        """Where the chunk that begins at `step` ends: at the next line or checkpoint.
-
-        Ends are fixed points of the run, not counted from where a start began: a resumed run logs
-        means over the same steps as the uninterrupted one.
-        """
-        line = (step // self.log_every + 1) * self.log_every
-        checkpoint = (step // self.checkpoint_every + 1) * self.checkpoint_every
-        return min(line, checkpoint, self.total_steps)
-
-    def indices(self, start: int, stop: int) -> np.ndarray:
-        """Rows of the batches of steps start..stop-1, filled up with -1 to [log_every, batch]."""
-        rows = np.full((self.log_every, self.batch_size), -1, np.int32)
-        rows[: stop - start] = data.batch_indices(
-            self.seed,
-            start,
-            stop - start,
-            num_examples=self.num_examples,
-            batch_size=self.batch_size,
-        )
-        return rows
-
-
 def check(model: Any, dataset: Any, config: Any) -> None:
     """Finds what would stop `fit` before its first step, while nothing has been written.
 
@@ -119,7 +62,7 @@ def check(model: Any, dataset: Any, config: Any) -> None:
       UserError: one line.
     """
     split = dataset.splits["train"]
-    plan = Plan.from_config(config, len(split))
+    plan = Plan.from_config(config, split)
     mesh = sharding.data_mesh()
     sharding.check_batch_size(plan.batch_size, mesh)
     optimizer = optimizers.make(config.optimizer, plan.total_steps)
@@ -156,7 +99,7 @@ def fit(
       UserError: bad options, a workdir in use, or checkpoints that cannot be continued from.
     """
     split = dataset.splits["train"]
-    plan = Plan.from_config(config, len(split))
+    plan = Plan.from_config(config, split)
     mesh = sharding.data_mesh()
     sharding.check_batch_size(plan.batch_size, mesh)
     optimizer = optimizers.make(config.optimizer, plan.total_steps)

@@ -256,6 +256,12 @@ def test_groups_name_rows_by_what_they_hold():
     assert list(data.groups(complete(3))) == ["complete"]
 
 
+def test_a_modality_with_a_groups_name_is_refused():
+    pixels = np.zeros((3, 2), np.uint8)
+    with pytest.raises(UserError, match="a modality is called 'other'"):
+        data.groups(data.Split.complete({"other": pixels, "m0": pixels}))
+
+
 # --- options ----------------------------------------------------------------------------------
 
 SIZES = {"num_train": 200, "num_validation": 20, "num_test": 20}

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from mmvae_jax.training import NonFiniteLoss, metric_writer, restore_variables
+from mmvae_jax.training import NonFiniteLoss, check, metric_writer, restore_variables
 from mmvae_jax.training.progress import Progress
 from mmvae_jax.types import UserError
 from tests.training import tiny
@@ -93,6 +93,35 @@ def test_epochs_may_be_added(tmp_path):
     assert (short.steps, longer.steps) == (6, 12)
     assert_equal(longer.state, straight.state)
     assert lines(tmp_path / "a") == lines(tmp_path / "b")
+
+
+def test_a_run_in_set_proportions_resumes_bit_for_bit(tmp_path):
+    changes = {
+        "training.batch_mix": {"complete": 4, "a": 1, "b": 3},
+        "training.steps_per_epoch": 5,
+        "num_epochs": 2,
+    }
+    whole = tiny.run(tmp_path / "whole", gaps=True, **changes)
+    assert whole.steps == 10
+    logged = lines(tmp_path / "whole")
+    assert [(line["step"], line["epoch"]) for line in logged] == [
+        (4, 0.8), (5, 1.0), (8, 1.6), (10, 2.0),
+    ]  # fmt: skip
+    with pytest.raises(Stop):
+        tiny.run(tmp_path / "cut", gaps=True, validate=_stop_at(10), **changes)
+    resumed = tiny.run(tmp_path / "cut", gaps=True, **changes)
+    assert_equal(resumed.state, whole.state)
+    assert lines(tmp_path / "cut") == logged
+
+
+def test_a_group_without_rows_is_found_before_anything_is_written(tmp_path):
+    config = tiny.config(**{"training.batch_mix": {"complete": 4, "c": 4}})
+    said = r"batch_mix.c: .* they have complete \(5 rows\), a \(22 rows\), b \(23 rows\)"
+    with pytest.raises(UserError, match=said):
+        check(tiny.LinearVAE(), tiny.dataset(gaps=True), config)
+    with pytest.raises(UserError, match=said):
+        tiny.run(tmp_path, gaps=True, **{"training.batch_mix": {"complete": 4, "c": 4}})
+    assert not list(tmp_path.iterdir())
 
 
 def test_validation_is_logged_and_decides_the_best_step(tmp_path):

@@ -88,8 +88,8 @@ class LinearVAE:
         return -terms["elbo"], terms
 
 
-def dataset(num_examples: int = 50) -> data.Dataset:
-    """Random rows around a line."""
+def dataset(num_examples: int = 50, gaps: bool = False) -> data.Dataset:
+    """Random rows around a line; with gaps, the first five are whole and the others alternate."""
     rng = np.random.default_rng(0)
     code = rng.normal(size=(num_examples, 1))
 
@@ -104,6 +104,10 @@ def dataset(num_examples: int = 50) -> data.Dataset:
         )
 
     splits = {name: split() for name in data.SPLITS}
+    if gaps:
+        for number, name in enumerate(splits["train"].present):
+            rows = np.arange(num_examples)
+            splits["train"].present[name][:] = (rows < 5) | (rows % 2 == number)
     return data.Dataset("tiny", SPECS, splits)
 
 
@@ -122,18 +126,31 @@ def config(**changes: Any) -> ml_collections.ConfigDict:
                 "clip_norm": 5.0,
                 "weight_decay": 1e-4,
             },
-            "training": {"log_every": 4, "checkpoint_every": 0},
+            "training": {
+                "log_every": 4,
+                "checkpoint_every": 0,
+                "steps_per_epoch": 0,
+                "batch_mix": {},
+            },
         }
     )
     values.update_from_flattened_dict(changes)
     return values
 
 
-def run(workdir, model: LinearVAE | None = None, *, validate=None, num_examples=50, **changes):
+def run(
+    workdir,
+    model: LinearVAE | None = None,
+    *,
+    validate=None,
+    num_examples=50,
+    gaps=False,
+    **changes,
+):
     """Trains the tiny model."""
     return fit(
         LinearVAE() if model is None else model,
-        dataset(num_examples),
+        dataset(num_examples, gaps),
         config(**changes),
         workdir,
         validate=validate,
