@@ -122,7 +122,9 @@ def _evaluate_and_report(
     model: Any, variables: Any, dataset: Any, config: ConfigDict, workdir: Path, step: int
 ) -> None:
     results = evaluation.evaluate(model, variables, dataset, config, workdir, step=step)
-    if config.evaluation.figures and jax.process_index() == 0:
+    # Figures show test items: what is chosen by validation rows does not look at them.
+    show = config.evaluation.figures and config.evaluation.split == "test"
+    if show and jax.process_index() == 0:
         _draw(model, variables, dataset, config, workdir, results)
 
 

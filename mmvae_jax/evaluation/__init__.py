@@ -9,6 +9,7 @@ from mmvae_jax.evaluation.result import (
     NotApplicable,
     Result,
     load_results,
+    results_file,
     write_results,
 )
 
@@ -21,6 +22,7 @@ __all__ = [
     "Settings",
     "evaluate",
     "load_results",
+    "results_file",
     "validation_bound",
     "write_results",
 ]

@@ -1,4 +1,7 @@
-"""How good the judges are: accuracy of each classifier on the real test items."""
+"""How good the judges are: accuracy of each trained classifier on the real items.
+
+A label modality is judged by itself; its accuracy would be 1 by definition and enters no mean.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy as np
 
 from mmvae_jax.evaluation.classifiers import as_float, classify, labelled_items
 from mmvae_jax.evaluation.context import Context
-from mmvae_jax.evaluation.result import Result, mean
+from mmvae_jax.evaluation.result import NotApplicable, Result, mean
 
 _classify = functools.partial(jax.jit, static_argnums=0)(
     lambda network, variables, x: classify(network, variables, as_float(x))
@@ -18,12 +21,17 @@ _classify = functools.partial(jax.jit, static_argnums=0)(
 
 
 def classifier_accuracy(context: Context) -> dict[str, Result]:
-    """``classifier/accuracy/<name>`` over the labelled test rows, and their mean."""
+    """``classifier/accuracy/<name>`` over the labelled rows, and their mean."""
+    if not context.classifiers:
+        raise NotApplicable("no modality has a kind of data that a classifier is trained on")
+    split = context.settings.split
     results: dict[str, Result] = {}
     for name, classifier in context.classifiers.items():
-        x, label = labelled_items(context.test, name)
+        x, label = labelled_items(context.rows, name)
         if not len(x):
-            context.skipped[f"classifier/accuracy/{name}"] = "no test row has both it and a label"
+            context.skipped[f"classifier/accuracy/{name}"] = (
+                f"no {split} row has both it and a label"
+            )
             continue
         size = min(context.settings.batch_size, len(x))
         found = np.concatenate(
@@ -33,7 +41,7 @@ def classifier_accuracy(context: Context) -> dict[str, Result]:
             ]
         )[: len(x)]
         results[f"classifier/accuracy/{name}"] = mean(
-            found == label, "real test items; error over test rows"
+            found == label, f"real {split} items; error over {split} rows"
         )
     errors = [result.standard_error or 0.0 for result in results.values()]
     if results:
@@ -41,7 +49,7 @@ def classifier_accuracy(context: Context) -> dict[str, Result]:
             value=float(np.mean([result.value for result in results.values()])),
             standard_error=math.hypot(*errors) / len(errors),
             n=len(errors),
-            how="mean over modalities; error as if these were independent",
+            how="mean over modalities with a classifier; error as if these were independent",
         )
     return results
 

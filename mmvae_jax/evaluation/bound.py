@@ -24,22 +24,22 @@ _CODES = 4096  # codes decoded at once: K times the rows of a batch stays below 
 
 
 def test_bound(context: Context) -> dict[str, Result]:
-    """``bound/test``: mean over the test rows, in nats; its error is over rows."""
-    samples = context.settings.bound_samples
+    """``bound/test`` (or ``bound/validation``): mean over the rows, in nats; error over rows."""
+    samples, split = context.settings.bound_samples, context.settings.split
     seed = context.seed_for("bound/test")
     parts = [
         _bound(context.model, samples, context.variables, seed, np.uint32(index), batch)
         for index, batch in enumerate(
-            context.batches(context.test, _rows(context.settings.batch_size, samples))
+            context.batches(context.rows, _rows(context.settings.batch_size, samples))
         )
     ]
     bound = np.concatenate([np.asarray(values) for values, _ in parts])
     counted = np.concatenate([np.asarray(weight) for _, weight in parts]) > 0
     if not counted.any():
-        raise NotApplicable("no test row has anything present")
+        raise NotApplicable(f"no {split} row has anything present")
     return {
-        "bound/test": mean(
-            bound[counted], f"K = {samples}, all present modalities given; error over test rows"
+        f"bound/{split}": mean(
+            bound[counted], f"K = {samples}, all present modalities given; error over {split} rows"
         )
     }
 

@@ -2,6 +2,8 @@
 
 Each is trained on the real training items of its modality and judged on the real test items;
 it always classifies in evaluation mode (no dropout). Trained weights are kept in a cache.
+A modality that is the class label itself needs no such judge: what is generated of it are the
+probabilities of the classes, and their argmax is compared with the row's class.
 """
 
 from __future__ import annotations
@@ -80,6 +82,16 @@ class VectorNet(nn.Module):
         return nn.Dense(self.num_classes)(x)
 
 
+class Itself(nn.Module):
+    """The judge of a label modality, for [B, C]: the generated probabilities are the scores."""
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """Scores [B, C]."""
+        del train
+        return x
+
+
 def patches(x: Array) -> Array:
     """The 4x4 patches at stride 2 of [B, H, W, C]: [B, ceil(H / 2), ceil(W / 2), 16 * C]."""
     size, height, width, channels = x.shape
@@ -104,11 +116,22 @@ class Classifier:
 
 
 def classify(network: nn.Module, variables: Variables, x: Array) -> Array:
-    """Classes int32 [...] of items [..., *shape]: float32, images in [0, 1]."""
+    """Classes int32 [...] of items [..., *shape]: float32, images in [0, 1], labels [..., C]."""
     rank = 3 if isinstance(network, ImageNet) else 1
     flat = x.reshape(-1, *x.shape[x.ndim - rank :])
     scores = network.apply(variables, flat)
     return jnp.argmax(scores, -1).astype(jnp.int32).reshape(x.shape[: x.ndim - rank])
+
+
+def is_label(spec: ModalitySpec, split: Any, num_classes: int) -> bool:
+    """Whether a modality is the class itself: one index per row, everywhere the row's class.
+
+    The values decide, since another attribute may have as many of them as there are classes.
+    """
+    if spec.shape or not num_classes or spec.num_classes != num_classes or split.label is None:
+        return False
+    x, label = labelled_items(split, spec.name)
+    return np.array_equal(x, label)
 
 
 def network_for(spec: ModalitySpec, num_classes: int) -> nn.Module:

@@ -2,7 +2,8 @@
 
 Conditional: modality n is generated from modality m (one sample of the shared code, private codes
 from the prior, decoder mean) and classified; the class should be that of the row. Unconditional:
-all modalities are generated from one prior sample; all classifiers should agree.
+all modalities are generated from one prior sample; all classifiers should agree. A modality that
+is the label itself takes part in both by the argmax of its generated probabilities.
 The recipe of MMVAE+ (Palumbo et al. 2023), with an exact pass over the test rows.
 """
 
@@ -28,8 +29,8 @@ Networks = tuple[tuple[str, nn.Module], ...]
 def conditional_coherence(context: Context) -> dict[str, Result]:
     """``coherence/conditional/matrix`` [M sources, M targets] and its off-diagonal mean.
 
-    A row counts for a source where that modality is present. The column of a modality without a
-    classifier is NaN. The diagonal is self-coherence and enters no mean.
+    A row counts for a source where that modality is present. The column of a modality that has no
+    judge is NaN. The diagonal is self-coherence and enters no mean.
     """
     names = context.names
     if len(names) < 2:
@@ -41,7 +42,7 @@ def conditional_coherence(context: Context) -> dict[str, Result]:
         errors = np.sqrt(matrix * (1 - matrix) / counts[:, None])
     how = (
         "one sample from each given modality, private codes from the prior, decoder means; "
-        "error over test rows"
+        f"error over {context.settings.split} rows"
     )
     results = {
         "coherence/conditional/matrix": Result(
@@ -54,7 +55,7 @@ def conditional_coherence(context: Context) -> dict[str, Result]:
         return results
     results["coherence/conditional/mean"] = Result(
         value=float(matrix[pairs].mean()),
-        standard_error=_error_of_mean(hits, weight, matrix, pairs),
+        standard_error=error_of_mean(hits, weight, matrix, pairs),
         n=int(weight.any(0).sum()),
         how=f"mean of {int(pairs.sum())} off-diagonal pairs; {how}",
     )
@@ -63,11 +64,11 @@ def conditional_coherence(context: Context) -> dict[str, Result]:
 
 def unconditional_coherence(context: Context) -> dict[str, Result]:
     """``coherence/unconditional``: share of prior samples on which all classifiers agree."""
-    judges = context.classifiers
+    judges = context.judges
     if len(judges) < 2:
-        raise NotApplicable("fewer than two modalities have a classifier: nothing to agree on")
+        raise NotApplicable("fewer than two modalities can be classified: nothing to agree on")
     networks, weights = _split(judges)
-    count = len(context.test)
+    count = len(context.rows)
     size = min(context.settings.batch_size, count)
     seed = context.seed_for("coherence/unconditional")
     agree = [
@@ -77,14 +78,14 @@ def unconditional_coherence(context: Context) -> dict[str, Result]:
     agree = np.concatenate([np.asarray(part) for part in agree])[:count]
     return {
         "coherence/unconditional": mean(
-            agree, f"prior samples on which all {len(judges)} classifiers agree; error over samples"
+            agree, f"prior samples of which all {len(judges)} judges agree; error over samples"
         )
     }
 
 
 def _hits(context: Context) -> tuple[np.ndarray, np.ndarray]:
     """(whether the class is right [M sources, M targets, N], weight [M sources, N])."""
-    networks, weights = _split(context.classifiers)
+    networks, weights = _split(context.judges)
     columns = [context.names.index(name) for name, _ in networks]
     hits, counted = [], []
     for source in context.names:
@@ -93,7 +94,7 @@ def _hits(context: Context) -> tuple[np.ndarray, np.ndarray]:
             _judged(
                 context.model, networks, source, context.variables, weights, seed, np.uint32(i), b
             )
-            for i, b in enumerate(context.batches(context.test))
+            for i, b in enumerate(context.batches(context.rows))
         ]
         found = np.concatenate([np.asarray(right) for right, _ in parts], -1)
         row = np.full((len(context.names), found.shape[-1]), np.nan)
@@ -103,12 +104,19 @@ def _hits(context: Context) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(hits), np.stack(counted).astype(np.float64)
 
 
-def _error_of_mean(
-    hits: np.ndarray, weight: np.ndarray, matrix: np.ndarray, pairs: np.ndarray
+def error_of_mean(
+    values: np.ndarray, weight: np.ndarray, matrix: np.ndarray, pairs: np.ndarray
 ) -> float:
-    """Standard error over rows of the mean over pairs: a row's hits are not independent."""
+    """Standard error over rows of the mean over pairs: the values of one row are not independent.
+
+    Args:
+      values: one number per source, target and row, [M, M, N].
+      weight: [M, N], 0 for rows that do not count for a source.
+      matrix: the weighted means over rows, [M, M].
+      pairs: bool [M, M], which of them are averaged.
+    """
     share = weight / np.maximum(weight.sum(-1, keepdims=True), 1.0)  # [S, N]
-    deviation = share[:, None] * (hits - matrix[..., None])  # [S, M, N]
+    deviation = share[:, None] * (values - matrix[..., None])  # [S, M, N]
     return float(np.sqrt((deviation[pairs].mean(0) ** 2).sum()))
 
 

@@ -25,7 +25,9 @@ class Settings:
     Attributes:
       batch_size: rows in one step of a pass over the data.
       seed: of every random draw, and of the classifiers.
-      num_examples: test rows used; 0 means all.
+      split: ``test``, or ``validation``: what every metric is measured on. Choices between
+        models are made on ``validation``, so that none is made on the test rows.
+      num_examples: rows of it that are used; 0 means all.
       bound_samples: K of ``bound/test`` and ``bound/validation``.
       probe_train: training rows that the linear probes learn from; 0 means all.
       classifier_epochs: passes over the training items when a classifier is trained; 0 means
@@ -35,6 +37,7 @@ class Settings:
 
     batch_size: int = 256
     seed: int = 0
+    split: str = "test"
     num_examples: int = 0
     bound_samples: int = 32
     probe_train: int = 5000
@@ -66,12 +69,32 @@ class Context:
         return tuple(spec.name for spec in self.dataset.specs)
 
     @functools.cached_property
-    def test(self) -> Any:
-        """The test split, or its first ``num_examples`` rows."""
-        split = self.dataset.splits["test"]
+    def rows(self) -> Any:
+        """What is measured on: the split of ``settings.split``, or its first ``num_examples``."""
+        split = self.dataset.splits[self.settings.split]
         if not len(split):
-            raise NotApplicable("the dataset has no test rows")
+            raise NotApplicable(f"the dataset has no {self.settings.split} rows")
         return first_rows(split, self.settings.num_examples or len(split))
+
+    @functools.cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The modalities that are the class label itself."""
+        split, count = self.dataset.splits[self.settings.split], self.dataset.num_classes
+        return tuple(
+            spec.name for spec in self.dataset.specs if classifiers.is_label(spec, split, count)
+        )
+
+    @property
+    def judges(self) -> dict[str, classifiers.Classifier]:
+        """Who tells the class of what is generated: classifiers, and label modalities themselves.
+
+        In the order of the specs; raises `NotApplicable` where there is none.
+        """
+        itself = classifiers.Classifier(classifiers.Itself(), {})
+        known = {**self.classifiers, **dict.fromkeys(self.labels, itself)}
+        if not known:
+            raise NotApplicable("no modality has a kind of data that can be classified")
+        return {name: known[name] for name in self.names if name in known}
 
     @functools.cached_property
     def classifiers(self) -> dict[str, classifiers.Classifier]:
@@ -80,6 +103,11 @@ class Context:
         cache = Path(self.settings.cache_dir or self.workdir / "cache")
         found = {}
         for spec in self.dataset.specs:
+            if spec.name in self.labels:
+                self.skipped[f"classifier/accuracy/{spec.name}"] = (
+                    "it is the class itself and judges itself: no classifier is trained"
+                )
+                continue
             try:
                 found[spec.name] = classifiers.obtain(
                     self.dataset,
@@ -90,13 +118,12 @@ class Context:
                 )
             except NotApplicable as reason:
                 self.skipped[f"classifier/accuracy/{spec.name}"] = str(reason)
-        if not found:
-            raise NotApplicable("no modality has a kind of data that can be classified")
         return found
 
     def require_labels(self) -> None:
         """Raises `NotApplicable` where the dataset has no classes."""
-        labelled = all(self.dataset.splits[name].label is not None for name in ("train", "test"))
+        needed = ("train", self.settings.split)
+        labelled = all(self.dataset.splits[name].label is not None for name in needed)
         if not self.dataset.num_classes or not labelled:
             raise NotApplicable(f"the dataset {self.dataset.name!r} has no labels")
 

@@ -1,4 +1,7 @@
-"""Runs every metric on a trained model, writes ``results.json`` and prints a table."""
+"""Runs every metric on a trained model, writes ``results.json`` and prints a table.
+
+Measured on the validation rows (``config.evaluation.split``), they go to a file of their own.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from tqdm import tqdm
 from mmvae_jax.evaluation import table
 from mmvae_jax.evaluation.context import Context, Settings
 from mmvae_jax.evaluation.registry import METRICS
-from mmvae_jax.evaluation.result import RESULTS_FILE, NotApplicable, Result, write_results
+from mmvae_jax.evaluation.result import NotApplicable, Result, results_file, write_results
 from mmvae_jax.types import Variables
 
 _log = logging.getLogger(__name__)
@@ -30,7 +33,7 @@ def evaluate(
     *,
     step: int,
 ) -> dict[str, Result]:
-    """Every registered metric of one model on the test rows.
+    """Every registered metric of one model on the test rows, or on the validation rows.
 
     The draws come from ``config.evaluation.seed`` alone: the same call gives the same numbers.
     With several processes each computes the same; process 0 writes and prints.
@@ -40,7 +43,8 @@ def evaluate(
       variables: its Flax collections.
       dataset: see ``mmvae_jax.data.Dataset``.
       config: the whole config, or its ``evaluation`` section.
-      workdir: gets ``results.json`` and, unless ``cache_dir`` says otherwise, ``cache/``.
+      workdir: gets ``results.json`` (``results-validation.json``) and, unless ``cache_dir`` says
+        otherwise, ``cache/``.
       step: the training step of these variables, recorded.
 
     Returns:
@@ -67,7 +71,8 @@ def evaluate(
         value=time.monotonic() - start, how="wall clock, training of the classifiers included"
     )
     if first:
-        write_results(context.workdir / RESULTS_FILE, results, context.skipped)
+        file = results_file(context.settings.split)
+        write_results(context.workdir / file, results, context.skipped)
         print(table.render(results, context.skipped, context.names), flush=True)
     return results
 

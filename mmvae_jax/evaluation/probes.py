@@ -1,7 +1,8 @@
 """Linear probes: what class information do the shared and the private codes hold?
 
 Logistic regression (lbfgs, 1000 iterations at most) on standardised posterior samples, as MMVAE+
-does it, each modality encoded alone. A good model has it all in the shared codes.
+does it, each modality encoded alone. A good model has it all in the shared codes. A modality that
+is the label itself is left out: it is no news that a code of the class tells the class.
 """
 
 from __future__ import annotations
@@ -22,18 +23,21 @@ from mmvae_jax.types import Array, Batch, Variables
 def linear_probes(context: Context) -> dict[str, Result]:
     """``probe/shared/<name>``, ``probe/private/<name>`` and the mean of each kind."""
     context.require_labels()
+    split = context.settings.split
     train = _subset(context.dataset.splits["train"], context.settings)
     results: dict[str, Result] = {}
-    private_dims = {spec.name: spec.private_dim for spec in context.model.specs}
     for name in context.names:
+        if name in context.labels:
+            context.skipped[f"probe/shared/{name}"] = "it is the class itself"
+            continue
         learn = _codes(context, train, name, "train")
-        judge = _codes(context, context.test, name, "test")
+        judge = _codes(context, context.rows, name, split)
         for kind in ("shared", "private"):
-            if kind == "private" and not private_dims[name]:
-                context.skipped[f"probe/private/{name}"] = "it has no private code"
+            if kind not in learn:
+                context.skipped[f"probe/{kind}/{name}"] = f"it has no {kind} code"
                 continue
             try:
-                results[f"probe/{kind}/{name}"] = _probe(learn, judge, kind)
+                results[f"probe/{kind}/{name}"] = _probe(learn, judge, kind, split)
             except NotApplicable as reason:
                 context.skipped[f"probe/{kind}/{name}"] = str(reason)
     for kind in ("shared", "private"):
@@ -61,7 +65,10 @@ def _subset(split: Any, settings: Any) -> Any:
 
 
 def _codes(context: Context, split: Any, name: str, which: str) -> dict[str, np.ndarray]:
-    """Posterior samples given ``name`` alone: shared [N, D], private [N, W], label [N]."""
+    """Posterior samples given ``name`` alone: shared [N, D], private [N, W], label [N].
+
+    A space without dimensions is left out.
+    """
     seed = context.seed_for(f"probe/{which}/{name}")
     parts = [
         _sampled(context.model, name, context.variables, seed, np.uint32(index), batch)
@@ -69,7 +76,7 @@ def _codes(context: Context, split: Any, name: str, which: str) -> dict[str, np.
     ]
     codes = {kind: np.concatenate([np.asarray(part[kind]) for part in parts]) for kind in parts[0]}
     rows = codes.pop("weight") > 0
-    return {kind: values[rows] for kind, values in codes.items()}
+    return {kind: values[rows] for kind, values in codes.items() if values[:1].size}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -77,13 +84,15 @@ def _sampled(
     model: Any, name: str, variables: Variables, seed: Array, index: Array, batch: Batch
 ) -> dict[str, Array]:
     shared, private = model.sample_posterior(variables, stream(seed, index), batch, (name,), 1)
-    codes = {"shared": shared[0], "label": batch["label"]}
+    codes = {"shared": model.shared.features(shared[0]), "label": batch["label"]}
     if name in private:
         codes["private"] = private[name][0]
     return {**codes, "weight": labelled(batch) * batch["present"][name].astype(shared.dtype)}
 
 
-def _probe(learn: dict[str, np.ndarray], judge: dict[str, np.ndarray], kind: str) -> Result:
+def _probe(
+    learn: dict[str, np.ndarray], judge: dict[str, np.ndarray], kind: str, split: str
+) -> Result:
     # Here, since importing them takes a second that training need not wait for.
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -100,5 +109,5 @@ def _probe(learn: dict[str, np.ndarray], judge: dict[str, np.ndarray], kind: str
     return mean(
         found == judge["label"],
         f"logistic regression on posterior samples of {len(learn['label'])} training rows; "
-        "error over test rows",
+        f"error over {split} rows",
     )

@@ -20,6 +20,11 @@ _log = logging.getLogger(__name__)
 RESULTS_FILE = "results.json"
 
 
+def results_file(split: str) -> str:
+    """``results.json`` of the test rows, ``results-validation.json`` of the validation rows."""
+    return RESULTS_FILE if split == "test" else f"results-{split}.json"
+
+
 class NotApplicable(Exception):
     """A metric has no meaning for this model or dataset; the text says why, in one line."""
 

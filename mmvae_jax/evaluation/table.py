@@ -1,4 +1,4 @@
-"""Results as text for a terminal: grouped, aligned, the coherence matrix as a small table."""
+"""Results as text for a terminal: grouped, aligned, the matrices as small tables."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import numpy as np
 
 from mmvae_jax.evaluation.result import Result
 
-_MATRIX = "coherence/conditional/matrix"
-_ERRORS = "± standard error over rows (tuples) of the test set, or over draws, as if independent"
+_COHERENCE = "coherence/conditional/matrix"
+_DIVERSITY = "diversity/conditional/matrix"
+_ERRORS = "± standard error over rows (tuples) of the data, or over draws, as if independent"
 
 
 def render(results: Mapping[str, Result], skipped: Mapping[str, str], names: Sequence[str]) -> str:
     """The whole table, without a final line break.
 
-    Standard errors treat the rows of the test set as independent, which tuples that share items
+    Standard errors treat the rows of the data as independent, which tuples that share items
     are not: the last line says so.
     """
     scalars = {name: result for name, result in results.items() if result.values is None}
@@ -24,8 +25,14 @@ def render(results: Mapping[str, Result], skipped: Mapping[str, str], names: Seq
     width = max([len(name) for name in [*scalars, *skipped]], default=0)
     for _, group in groupby(scalars, key=lambda name: name.split("/")[0]):
         lines += ["", *(_line(name, scalars[name], width) for name in group)]
-    if _MATRIX in results:
-        lines += ["", *matrix_lines(results, names)]
+    if _COHERENCE in results:
+        accuracy = [results.get(f"classifier/accuracy/{name}") for name in names]
+        accuracy = [np.nan if found is None else found.value for found in accuracy]
+        rows = {**_given(results[_COHERENCE], names), "classifier accuracy": accuracy}
+        lines += ["", *matrix_lines("conditional coherence", rows, names, 3)]
+    if _DIVERSITY in results:
+        rows = _given(results[_DIVERSITY], names)
+        lines += ["", *matrix_lines("variance between draws for one input", rows, names, 4)]
     if skipped:
         lines += ["", *(f"{name:<{width}}  skipped: {why}" for name, why in skipped.items())]
     if any(result.standard_error is not None for result in scalars.values()):
@@ -44,24 +51,28 @@ def _line(name: str, result: Result, width: int) -> str:
 def _number(value: float) -> str:
     if not np.isfinite(value):
         return "-"
-    return f"{value:.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.3f}"
+    if float(value).is_integer() and abs(value) > 1:
+        return f"{value:.0f}"
+    return f"{value:.3f}" if abs(value) >= 0.1 or not value else f"{value:.3g}"
 
 
-def matrix_lines(results: Mapping[str, Result], names: Sequence[str]) -> list[str]:
-    """Coherence of each source (row) with each target (column), the judges' accuracy below."""
-    matrix = results[_MATRIX].values
-    accuracy = [results.get(f"classifier/accuracy/{name}") for name in names]
-    labels = [*(f"from {name}" for name in names), "classifier accuracy"]
-    left = max(len(label) for label in labels)
+def _given(result: Result, names: Sequence[str]) -> dict[str, np.ndarray]:
+    return {f"from {name}": row for name, row in zip(names, result.values, strict=True)}
+
+
+def matrix_lines(
+    title: str, rows: Mapping[str, Sequence[float]], names: Sequence[str], digits: int
+) -> list[str]:
+    """Named rows of numbers, one for each target (column)."""
+    left = max(len(label) for label in rows)
     column = max(9, *(len(f"to {name}") + 2 for name in names))
-    rows = [*matrix, [np.nan if found is None else found.value for found in accuracy]]
     heading = " " * left + "".join(f"{f'to {name}':>{column}}" for name in names)
     body = [
-        f"{label:<{left}}" + "".join(f"{_cell(value):>{column}}" for value in row)
-        for label, row in zip(labels, rows, strict=True)
+        f"{label:<{left}}" + "".join(f"{_cell(value, digits):>{column}}" for value in row)
+        for label, row in rows.items()
     ]
-    return ["conditional coherence", heading, *body]
+    return [title, heading, *body]
 
 
-def _cell(value: float) -> str:
-    return f"{value:.3f}" if np.isfinite(value) else "-"
+def _cell(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if np.isfinite(value) else "-"

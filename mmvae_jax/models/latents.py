@@ -111,6 +111,10 @@ class LatentSpace:
         """Posterior means, as `features` gives codes [..., D]."""
         return parameters["loc"]
 
+    def mean_code(self, parameters: Parameters) -> Array:
+        """The code [..., D] whose `features` are the `mean`: what predictions decode."""
+        return parameters["loc"]
+
     def features(self, z: Array) -> Array:
         """Codes as decoders and probes see them."""
         return z

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmvae_jax.data import Dataset, Split
+from mmvae_jax.models.latents import LatentSpace, Posterior
 from mmvae_jax.types import ModalitySpec
 
 CLASSES = 4
-NAMES = ("a", "b", "v")  # two images and a vector
+NAMES = ("a", "b", "v")  # two images and a vector; "t" are tokens, "l" is the class label
 
 
 def specs(names: tuple[str, ...] = NAMES) -> tuple[ModalitySpec, ...]:
@@ -23,6 +24,9 @@ def specs(names: tuple[str, ...] = NAMES) -> tuple[ModalitySpec, ...]:
         "b": ModalitySpec(name="b", shape=(9, 8, 1), private_dim=2),
         "v": ModalitySpec(name="v", shape=(5,), dtype="float32", likelihood="normal"),
         "t": ModalitySpec(name="t", shape=(3,), dtype="int32", num_classes=7),
+        "l": ModalitySpec(
+            name="l", shape=(), dtype="int32", likelihood="categorical", num_classes=CLASSES
+        ),
     }
     return tuple(known[name] for name in names)
 
@@ -33,7 +37,9 @@ def prototypes(names: tuple[str, ...] = NAMES) -> dict[str, np.ndarray]:
     found = {}
     for spec in specs(names):
         shape = (CLASSES, *spec.shape)
-        if spec.dtype == "uint8":
+        if spec.name == "l":
+            found[spec.name] = np.arange(CLASSES, dtype=np.int32)
+        elif spec.dtype == "uint8":
             found[spec.name] = generator.integers(0, 2, shape).astype(np.float32) * 0.8 + 0.1
         elif spec.dtype == "int32":
             found[spec.name] = generator.integers(0, 7, shape).astype(np.int32)
@@ -84,16 +90,22 @@ class FakeModel:
       wrong: pairs (given, target) for which the next class is shown.
       agree: whether prior samples show one class in every modality.
       informative_private: whether private codes hold the class.
+      noise: standard deviation between conditional draws of an image.
     """
 
     specs: tuple[ModalitySpec, ...]
     wrong: tuple[tuple[str, str], ...] = ()
     agree: bool = True
     informative_private: bool = False
+    noise: float = 0.0
 
     @property
     def names(self):
         return tuple(spec.name for spec in self.specs)
+
+    @property
+    def shared(self):
+        return LatentSpace(CLASSES)
 
     def _class_of(self, params, batch, name):
         x = batch["x"][name].astype(jnp.float32)
@@ -102,6 +114,9 @@ class FakeModel:
         return jnp.argmin(((x[:, None] - items[None]) ** 2).sum(axes), 1)
 
     def _show(self, params, name, classes):
+        """The items of these classes; of the label, probabilities."""
+        if name == "l":
+            return 0.1 + 0.6 * jax.nn.one_hot(classes % CLASSES, CLASSES)
         return params["params"][name][classes % CLASSES]
 
     def conditional(
@@ -112,9 +127,14 @@ class FakeModel:
             name: self._show(params, name, found + int((given[0], name) in self.wrong))
             for name in self.names
         }
-        return {
+        drawn = {
             name: jnp.broadcast_to(x[None], (num_samples, *x.shape)) for name, x in shown.items()
         }
+        for index, spec in enumerate(self.specs):
+            if self.noise and spec.is_image:
+                key = jax.random.fold_in(rng, index)
+                drawn[spec.name] += self.noise * jax.random.normal(key, drawn[spec.name].shape)
+        return drawn
 
     def generate(self, params, rng, n, private_scale=1.0):
         first = jax.random.randint(rng, (n,), 0, CLASSES)
@@ -134,6 +154,14 @@ class FakeModel:
         }
         return one_hot, private
 
+    def encode(self, params, batch, given=None):
+        """One stratum per modality, which tells its class; those of ``given`` that are there."""
+        found = [self._class_of(params, batch, name) for name in self.names]
+        loc = jax.nn.one_hot(jnp.stack(found), CLASSES)
+        given = self.names if given is None else given
+        alive = jnp.stack([batch["present"][name] & (name in given) for name in self.names])
+        return Posterior({"loc": loc, "scale": jnp.ones_like(loc)}, alive, {})
+
     def sample_posterior(self, params, rng, batch, given, num_samples):
         shared, private = self._codes(params, batch, given)
         noise = 0.1 * jax.random.normal(rng, (num_samples, *shared.shape))
@@ -146,9 +174,11 @@ class FakeModel:
         shared, private = self._codes(params, batch, given or self.names)
         return {"shared": shared} | {f"private/{name}": code for name, code in private.items()}
 
+    def decode_one(self, params, spec, shared, private):
+        return {"loc": self._show(params, spec.name, jnp.argmax(shared, -1))}
+
     def decode(self, params, shared, private):
-        classes = jnp.argmax(shared, -1)
-        return {name: {"loc": self._show(params, name, classes)} for name in self.names}
+        return {spec.name: self.decode_one(params, spec, shared, None) for spec in self.specs}
 
     def mean(self, parameters):
         return {name: values["loc"] for name, values in parameters.items()}

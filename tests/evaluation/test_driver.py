@@ -55,7 +55,11 @@ def test_everything_of_a_known_model(tmp_path, cache, capsys):
     assert stored["coherence/conditional/matrix"]["values"][0] == [1, 1, 0]
     assert set(stored["bound/test"]) == {"value", "standard_error", "n", "how"}
     assert stored["step"]["value"] == 7 and stored["seconds/evaluate"]["value"] > 0
-    assert stored["skipped"] == {"probe/private/v": "it has no private code"}
+    assert results["diversity/conditional/mean"].value == pytest.approx(0, abs=1e-12)
+    assert stored["skipped"] == {
+        "probe/private/v": "it has no private code",
+        "classification/accuracy": "no modality is the class label",
+    }
     printed = capsys.readouterr().out
     assert "from a" in printed and "to v" in printed and "classifier accuracy" in printed
 
@@ -97,13 +101,39 @@ def test_num_examples_limits_the_test_rows(tmp_path, cache):
     assert results["bound/test"].n == results["coherence/unconditional"].n == 9
 
 
+def test_choices_are_made_on_validation_rows_into_a_file_of_their_own(tmp_path, cache, capsys):
+    (tmp_path / "results.json").write_text('{"bound/test": {"value": 1.0}}')
+    dataset = fakes.dataset()
+    # Test rows are not looked at: their absence would show.
+    for name in dataset.splits["test"].present:
+        dataset.splits["test"].present[name][:] = False
+    model = fakes.FakeModel(fakes.specs(), wrong=(("a", "v"),))
+    section = CONFIG["evaluation"] | {"cache_dir": str(cache), "split": "validation"}
+    results = evaluate(model, fakes.variables(), dataset, {"evaluation": section}, tmp_path, step=7)
+    assert results["bound/validation"].n == 30 and "bound/test" not in results
+    assert results["coherence/unconditional"].n == 30
+    assert results["coherence/conditional/matrix"].n == 30
+    assert results["classifier/accuracy/a"].n == 30
+    assert results["probe/shared/a"].n == 30
+    measured = [result.how for name, result in results.items() if "/" in name]
+    assert not any("test" in how for how in measured)
+    stored = load_results(tmp_path / "results-validation.json")
+    assert stored["coherence/conditional/mean"].value == pytest.approx(5 / 6)
+    assert load_results(tmp_path / "results.json")["bound/test"].value == 1
+    assert "validation" in capsys.readouterr().out
+
+
 def test_without_labels_label_metrics_are_skipped_with_the_reason(tmp_path, cache):
     results, stored = run(
         fakes.FakeModel(fakes.specs()), fakes.dataset(labels=False), tmp_path, cache
     )
-    assert set(results) == {"bound/test", "step", "seconds/evaluate"}
+    diversity = {f"diversity/conditional/{name}" for name in ("matrix", "mean")}
+    assert set(results) == {"bound/test", "step", "seconds/evaluate"} | diversity
     reason = "the dataset 'fake' has no labels"
-    assert stored["skipped"] == {name: reason for name in METRICS if not name.startswith("bound")}
+    unlabelled = ("bound", "diversity")
+    assert stored["skipped"] == {
+        name: reason for name in METRICS if not name.startswith(unlabelled)
+    }
 
 
 def test_one_modality_has_nothing_to_cross_over_to(tmp_path, cache):
