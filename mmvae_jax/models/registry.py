@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from mmvae_jax import likelihoods, networks, rules
-from mmvae_jax.models import jmvae, latents, mmvae_plus
+from mmvae_jax.models import jmvae, latents, mmvae_plus, mvae
 from mmvae_jax.models.base import MultimodalVAE
 from mmvae_jax.rules import Rule
 from mmvae_jax.types import ModalitySpec, UserError, nearest
@@ -18,6 +18,7 @@ from mmvae_jax.types import ModalitySpec, UserError, nearest
 MODELS: dict[str, ModuleType] = {
     "jmvae": jmvae,
     "mmvae_plus": mmvae_plus,
+    "mvae": mvae,
 }
 
 
