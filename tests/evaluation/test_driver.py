@@ -202,6 +202,15 @@ def test_validation_bound_is_repeatable_and_exact():
     assert validate(fakes.variables(), 5) == found
 
 
+def test_without_a_likelihood_there_is_no_validation_bound():
+    class NoDensity(fakes.FakeModel):
+        def log_weights(self, *args):
+            raise NotImplementedError("it has no p(z)")
+
+    validate = validation_bound(NoDensity(fakes.specs()), fakes.dataset(), CONFIG)
+    assert validate(fakes.variables(), 0) == {}
+
+
 def test_results_survive_json():
     result = Result(values=np.array([[1.0, np.nan]]), standard_error=np.array([[0.1, np.nan]]))
     again = Result.from_json(json.loads(json.dumps(result.to_json())))
