@@ -110,7 +110,7 @@ def model(name: str, **values: object) -> ConfigDict:
     """The section ``model``: what every model has, and ``values`` in place of it or beside it."""
     networks = {
         "resnet": {"width": 64, "stages": 2},
-        "conv": {"width": 32, "hidden": 256},
+        "conv": {"width": 32, "hidden": 256, "decoder_width": 0, "decoder_factor": 2},
         "mlp": {"hidden": [512, 512]},
     }
     general = {

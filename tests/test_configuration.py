@@ -58,7 +58,7 @@ def test_every_rule_belongs_to_a_key_and_every_key_has_a_rule(dataset):
         ("model.private_dim", -1, "at least 0"),
         ("model.likelihood_scale", 0.0, "above 0"),
         ("model.network_options", {"conv": {"width": 0}}, "network_options.conv.width = 0"),
-        ("model.network_options", {"conv": {"depth": 3}}, "must be one of 'width', 'hidden'"),
+        ("model.network_options", {"conv": {"depth": 3}}, "must be one of 'width', 'hidden',"),
         ("model.network_options", {"cnov": {}}, "did you mean 'conv'?"),
         ("model.network_options", {"mlp": {"hidden": 64}}, "must be a list of sizes"),
         ("model.network_options", {"conv": {"hidden": [64]}}, "must be one size"),

@@ -19,7 +19,9 @@ from mmvae_jax.networks.layers import (
 )
 from mmvae_jax.types import Array
 
-OPTIONS = {"width": 32, "hidden": 256}
+# decoder_width 0: as wide as the encoder. decoder_factor 4: half as many, larger upsampling steps,
+# which cost a fraction where every code is decoded many times.
+OPTIONS = {"width": 32, "hidden": 256, "decoder_width": 0, "decoder_factor": 2}
 
 
 def _channels(width: int, stage: int) -> int:
@@ -32,6 +34,8 @@ class Encoder(nn.Module):
     outputs: int
     width: int = OPTIONS["width"]
     hidden: int = OPTIONS["hidden"]
+    decoder_width: int = OPTIONS["decoder_width"]
+    decoder_factor: int = OPTIONS["decoder_factor"]
     smallest: int = 4
     dtype: Any = jnp.float32
 
@@ -56,6 +60,8 @@ class Decoder(nn.Module):
     output_shape: tuple[int, ...]
     width: int = OPTIONS["width"]
     hidden: int = OPTIONS["hidden"]
+    decoder_width: int = OPTIONS["decoder_width"]
+    decoder_factor: int = OPTIONS["decoder_factor"]
     smallest: int = 4
     dtype: Any = jnp.float32
 
@@ -63,16 +69,30 @@ class Decoder(nn.Module):
     def __call__(self, z: Array) -> Array:
         """Decodes codes [N, L]."""
         height, width, channels = self.output_shape
-        stages = len(halvings(max(height, width), self.smallest)) - 1
-        rows, columns = -(-height // 2**stages), -(-width // 2**stages)
-        deepest = _channels(self.width, stages - 1)
+        factor = self.decoder_factor
+        stages = upsamplings(max(height, width), factor, self.smallest)
+        rows, columns = -(-height // factor**stages), -(-width // factor**stages)
+        narrowest = self.decoder_width or self.width
+        deepest = _channels(narrowest, stages - 1)
         x = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, kernel_init=fan_in_uniform)(z))
         size = rows * columns * deepest
         x = nn.relu(nn.Dense(size, dtype=self.dtype, kernel_init=fan_in_uniform)(x))
         x = x.reshape(z.shape[0], rows, columns, deepest)
         for stage in reversed(range(stages)):
-            out = channels if stage == 0 else _channels(self.width, stage - 1)
-            x = nn.Conv(4 * out, (3, 3), dtype=self.dtype, kernel_init=fan_in_uniform)(x)
-            x = depth_to_space(x)
+            out = channels if stage == 0 else _channels(narrowest, stage - 1)
+            x = nn.Conv(factor**2 * out, (3, 3), dtype=self.dtype, kernel_init=fan_in_uniform)(x)
+            x = depth_to_space(x, factor)
             x = x if stage == 0 else nn.relu(x)
         return x[:, :height, :width]
+
+
+def upsamplings(size: int, factor: int, smallest: int) -> int:
+    """How many steps by ``factor`` lead to ``size`` from a map of about ``smallest``; at least 1.
+
+    Steps of 2 start from at most ``smallest``, longer ones from at most twice that.
+    """
+    largest = smallest if factor == 2 else 2 * smallest
+    steps = 1
+    while -(-size // factor**steps) > largest:
+        steps += 1
+    return steps

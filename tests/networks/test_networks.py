@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mmvae_jax import networks
+from mmvae_jax.networks import conv as conv_family
 from mmvae_jax.networks import layers, resnet
 from mmvae_jax.types import ModalitySpec, UserError
 
@@ -23,6 +24,8 @@ def image(shape, network, **options) -> ModalitySpec:
 SPECS = [
     *(image(shape, "conv", width=4, hidden=8) for shape in [(8, 8, 1), (16, 16, 3), (28, 28, 3)]),
     image((17, 23, 3), "conv", width=4, hidden=8),
+    image((28, 28, 3), "conv", width=4, hidden=8, decoder_factor=4, decoder_width=2),
+    image((17, 23, 3), "conv", width=4, hidden=8, decoder_factor=4),
     image((28, 28, 3), "resnet", width=4),
     image((32, 32, 1), "resnet", width=4, stages=3),
     image((7,), "mlp", hidden=(8,)),
@@ -50,6 +53,14 @@ def test_every_output_pixel_depends_on_the_code(spec):
     params = decoder.init(jax.random.key(0), jnp.ones((1, 4)))
     codes = jax.random.normal(jax.random.key(1), (50, 4))
     assert np.all(np.asarray(decoder.apply(params, codes)).std(0) > 0)
+
+
+@pytest.mark.parametrize(
+    ("size", "factor", "steps"),
+    [(8, 2, 1), (16, 2, 2), (28, 2, 3), (64, 2, 4), (8, 4, 1), (28, 4, 1), (32, 4, 1), (64, 4, 2)],
+)
+def test_upsampling_steps_lead_from_a_small_map_to_the_image(size, factor, steps):
+    assert conv_family.upsamplings(size, factor, 4) == steps
 
 
 def test_depth_to_space_puts_channels_where_the_definition_says():
