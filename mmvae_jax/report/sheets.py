@@ -1,4 +1,7 @@
-"""Sheets of images: what a model generates, converts, reconstructs and recombines."""
+"""Sheets of images: what a model generates, converts, reconstructs and recombines.
+
+A modality that is the class label stands beside the images as text.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from mmvae_jax.report.style import Panel, as_rgb, plain, sheet
+from mmvae_jax.report.style import Panel, as_rgb, plain, sheet, short
 from mmvae_jax.report.view import NothingToShow, View
 
 _SAMPLES = 10
@@ -22,12 +25,25 @@ _PANELS_IN_A_LINE = 3
 _generate = functools.partial(jax.jit, static_argnums=(0, 3))(
     lambda model, variables, rng, count: model.generate(variables, rng, count)
 )
-_embed = functools.partial(jax.jit, static_argnums=(0, 3))(
-    lambda model, variables, batch, given: model.embed(variables, batch, given)
-)
 _decode = functools.partial(jax.jit, static_argnums=0)(
     lambda model, variables, shared, private: model.mean(model.decode(variables, shared, private))
 )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _codes(model, variables, batch, name):
+    """(shared [B, D], private {name: [B, W]}) at the means of the posteriors given ``name``."""
+    posterior = model.encode(variables, batch, (name,))
+    weight = posterior.strata.astype(jnp.float32)
+    weight = weight / jnp.maximum(weight.sum(0, keepdims=True), 1.0)
+    shared = (weight[..., None] * model.shared.mean_code(posterior.shared)).sum(0)
+    embedded = model.embed(variables, batch, (name,))
+    private = {
+        key.removeprefix("private/"): code
+        for key, code in embedded.items()
+        if key.startswith("private/")
+    }
+    return shared, private
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4, 5, 6, 7))
@@ -40,18 +56,26 @@ def _conditional(model, variables, rng, batch, source, targets, count, private):
 def samples(view: View) -> Figure:
     """Rows are draws from the prior, columns are modalities."""
     drawn = _generate(view.model, view.variables, view.key("samples"), _SAMPLES * _BLOCKS)
+    labels = _classes(view, drawn[view.label.name], 12) if view.label else []
     blocks = []
     for block in range(_BLOCKS):
         rows = slice(block * _SAMPLES, (block + 1) * _SAMPLES)
         columns = [as_rgb(drawn[spec.name][rows]) for spec in view.images]
-        names = [_short(spec.name) for spec in view.images]
-        blocks.append(Panel(_table(columns).swapaxes(0, 1), column_labels=names))
-    return sheet("Samples from the prior: each row is one draw", [blocks], view.note)
+        names = [short(spec.name, 10) for spec in view.images]
+        images = _table(columns).swapaxes(0, 1)
+        blocks.append(Panel(images, "", labels[rows], names))
+    beside = f", with its {plain(view.label.name)}" if view.label else ""
+    return sheet(f"Samples from the prior: each row is one draw{beside}", [blocks], view.note)
 
 
 def conditional(view: View) -> Figure:
-    """For each source: its items on top, below them several draws of each target."""
+    """For each source: its items on top, below them several draws of each target.
+
+    Given the class label, its text stands on top; the most probable label of the draws from any
+    other source stands at the bottom.
+    """
     panels = []
+    targets = tuple(spec.name for spec in (*view.images, *([view.label] if view.label else [])))
     for source in view.dataset.specs:
         drawn = _conditional(
             view.model,
@@ -59,7 +83,7 @@ def conditional(view: View) -> Figure:
             view.key(f"conditional/{source.name}"),
             view.batch,
             source.name,
-            tuple(spec.name for spec in view.images),
+            targets,
             _DRAWS,
             "prior",
         )
@@ -70,10 +94,18 @@ def conditional(view: View) -> Figure:
             rules.append(0)
         for target in view.images:
             rows += list(as_rgb(drawn[target.name]))
-            labels += [f"to {_short(target.name)}"] + [""] * (_DRAWS - 1)
+            labels += [f"to {short(target.name, 10)}"] + [""] * (_DRAWS - 1)
             rules.append(len(rows) - 1)
+        text: dict[str, Any] = {}
+        if source is view.label:
+            given = np.asarray(view.batch["x"][source.name])
+            given = np.where(view.batch["present"][source.name], given, -1)
+            text = {"column_labels": view.class_texts(given)}
+        elif view.label:
+            found = _classes(view, np.mean(drawn[view.label.name], 0))
+            text = {"below": found, "below_label": f"to {short(view.label.name, 10)}"}
         title = f"given {plain(source.name)}"
-        panels.append(Panel(_table(rows), title, labels, rules=rules[:-1]))
+        panels.append(Panel(_table(rows), title, labels, rules=rules[:-1], **text))
     return sheet(
         f"Conditional generation: {_DRAWS} draws of each target", _in_lines(panels), view.note
     )
@@ -117,21 +149,22 @@ def style_content(view: View) -> Figure:
 
 def _recombined(view: View, name: str) -> np.ndarray:
     """[rows + 1, columns + 1, H, W, 3] with the items themselves on top and at the left."""
-    codes = _embed(view.model, view.variables, view.batch, (name,))
-    count = codes["shared"].shape[0]
+    shared, private = _codes(view.model, view.variables, view.batch, name)
+    count = shared.shape[0]
     # Rows repeat a private code, columns a shared one: [row * column, ...].
-    shared = jnp.tile(codes["shared"], (count, 1))
-    private = {
-        key.removeprefix("private/"): jnp.repeat(code, count, axis=0)
-        for key, code in codes.items()
-        if key.startswith("private/")
-    }
+    shared = jnp.tile(shared, (count, 1))
+    private = {key: jnp.repeat(code, count, axis=0) for key, code in private.items()}
     made = as_rgb(_decode(view.model, view.variables, shared, private)[name])
     items = _inputs(view, name)
     grid = np.full((count + 1, count + 1, *items.shape[1:]), np.nan, np.float32)
     grid[0, 1:], grid[1:, 0] = items, items
     grid[1:, 1:] = made.reshape(count, count, *items.shape[1:])
     return grid
+
+
+def _classes(view: View, probabilities: np.ndarray, letters: int = 6) -> list[str]:
+    """The most probable class of each row [rows, C], as text."""
+    return view.class_texts(np.argmax(np.asarray(probabilities), -1), letters)
 
 
 def _inputs(view: View, name: str) -> np.ndarray:
@@ -162,8 +195,3 @@ def _in_lines(panels: Sequence[Any]) -> list[list[Any]]:
         list(panels[start : start + _PANELS_IN_A_LINE])
         for start in range(0, len(panels), _PANELS_IN_A_LINE)
     ]
-
-
-def _short(name: str) -> str:
-    text = plain(name)
-    return text if len(text) <= 10 else text[:9] + "…"

@@ -52,6 +52,8 @@ class Panel:
       title: what one sees, above it.
       row_labels: one per row, or none.
       column_labels: one per column, or none.
+      below: one per column, under the grid, or none.
+      below_label: what these are, as a row label.
       rules: rows after which a little space is left, to group them.
       header: whether the first column stands apart from the others.
     """
@@ -60,18 +62,25 @@ class Panel:
     title: str = ""
     row_labels: Sequence[str] = ()
     column_labels: Sequence[str] = ()
+    below: Sequence[str] = ()
+    below_label: str = ""
     rules: Sequence[int] = ()
     header: bool = False
 
     @property
     def left(self) -> float:
         """Inches that the row labels take."""
-        return _LETTER * max(map(len, self.row_labels), default=0) + 0.06
+        return _LETTER * max(map(len, (*self.row_labels, self.below_label)), default=0) + 0.06
 
     @property
     def top(self) -> float:
         """Inches that title and column labels take."""
         return _LINE * (bool(self.title) + bool(self.column_labels)) + 0.05
+
+    @property
+    def bottom(self) -> float:
+        """Inches that the text under the grid takes."""
+        return _LINE * bool(self.below)
 
     @property
     def size(self) -> tuple[float, float]:
@@ -80,13 +89,20 @@ class Panel:
         cell = _CELL * (width / height)
         across = self.left + (columns + self.header / 8) * cell
         across = max(across, _LETTER * len(self.title))
-        return across, self.top + rows * _CELL + len(self.rules) * _CELL / 8
+        grid = rows * _CELL + len(self.rules) * _CELL / 8
+        return across, self.top + grid + self.bottom
 
 
 def plain(text: str) -> str:
     """Text from data as it is: no mathematics between dollar signs, no line breaks, not long."""
     text = " ".join(str(text).split())
     return (text if len(text) <= 40 else text[:39] + "…").replace("$", r"\$")
+
+
+def short(text: str, letters: int) -> str:
+    """`plain` text of so many letters at most."""
+    text = plain(text)
+    return text if len(text) <= letters else text[: letters - 1].rstrip() + "…"
 
 
 def as_rgb(images: np.ndarray) -> np.ndarray:
@@ -117,7 +133,7 @@ def sheet(title: str, panels: Sequence[Sequence[Panel]], note: str = "") -> Figu
     """Lines of panels under one title; ``note`` stands in small letters at the bottom."""
     widths = [sum(p.size[0] + _GAP for p in line) + _GAP for line in panels]
     heights = [max(p.size[1] for p in line) for line in panels]
-    width = max([*widths, _LETTER * 1.2 * len(title) + 2 * _GAP])
+    width = max([*widths, _LETTER * 1.4 * len(title) + 2 * _GAP])
     head, foot = 2 * _LINE + 0.1, _LINE + 0.08 if note else 0.0
     height = head + sum(heights) + _GAP * len(panels) + foot
     figure = new_figure(width, height)
@@ -138,9 +154,9 @@ def _draw(
     figure: Figure, panel: Panel, left: float, top: float, width: float, height: float
 ) -> None:
     canvas = mosaic(panel)
-    down = panel.size[1] - panel.top
+    down = panel.size[1] - panel.top - panel.bottom
     across = down * canvas.shape[1] / canvas.shape[0]
-    bottom = height - top - panel.size[1]
+    bottom = height - top - panel.top - down
     axes = figure.add_axes(
         ((left + panel.left) / width, bottom / height, across / width, down / height)
     )
@@ -155,6 +171,12 @@ def _draw(
     for column, label in enumerate(panel.column_labels):
         x = column * (wide + 1) + wide / 2 - 0.5
         axes.text(x, -tall * 0.12, label, ha="center", va="bottom", fontsize=7)
+    under = canvas.shape[0] + tall * 0.12
+    for column, label in enumerate(panel.below):
+        x = column * (wide + 1) + wide / 2 - 0.5
+        axes.text(x, under, label, ha="center", va="top", fontsize=7)
+    if panel.below:
+        axes.text(-wide * 0.15, under, panel.below_label, ha="right", va="top", fontsize=7)
     if panel.title:
         y = (height - top - 0.02) / height
         figure.text((left + panel.left) / width, y, panel.title, fontsize=8, va="top")

@@ -13,7 +13,8 @@ import jax
 import numpy as np
 
 from mmvae_jax import data, models
-from mmvae_jax.report.style import plain
+from mmvae_jax.evaluation.classifiers import is_label
+from mmvae_jax.report.style import plain, short
 from mmvae_jax.types import ModalitySpec, Variables
 
 _ITEMS = 10
@@ -47,10 +48,25 @@ class View:
         """All modalities, in the order of their specs."""
         return tuple(spec.name for spec in self.dataset.specs)
 
+    @functools.cached_property
+    def label(self) -> ModalitySpec | None:
+        """The modality that is the class label, which sheets show as text; None without one."""
+        split, count = self.dataset.splits["test"], self.dataset.num_classes
+        return next((spec for spec in self.dataset.specs if is_label(spec, split, count)), None)
+
+    def class_texts(self, classes: np.ndarray, letters: int = 6) -> list[str]:
+        """What stands for each class in a sheet; a dash for a negative one, which is none."""
+        names = self.dataset.class_names or [str(i) for i in range(self.dataset.num_classes)]
+        return [short(names[i], letters) if i >= 0 else "–" for i in classes]
+
     @property
     def note(self) -> str:
         """Which modalities are left out of sheets of images."""
-        left = [plain(spec.name) for spec in self.dataset.specs if not spec.is_image]
+        left = [
+            plain(spec.name)
+            for spec in self.dataset.specs
+            if not spec.is_image and spec is not self.label
+        ]
         return f"not images, and not shown: {', '.join(left)}" if left else ""
 
     @functools.cached_property

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mmvae_jax.evaluation import Result
-from mmvae_jax.report import FIGURES, style, view, write_figures
+from mmvae_jax.report import FIGURES, sheets, style, view, write_figures
 from tests.evaluation import fakes
 
 CONFIG = {"evaluation": {"seed": 3}}
@@ -75,6 +75,38 @@ def test_one_modality_few_items_and_no_labels(tmp_path):
         tmp_path,
         {},
     )
+    assert names_of(paths) == ["samples", "conditional", "reconstructions", "style_content"]
+
+
+def texts(figure):
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_a_label_stands_as_text_beside_the_images(tmp_path):
+    names = ("a", "l")
+    dataset = fakes.dataset(names)
+    dataset = dataclasses.replace(dataset, class_names=("zero", "one", "Ankle boot", "x$y$"))
+    dataset.splits["test"].present["l"][::4] = False  # all rows of class 0
+    shown = view.View(
+        model=fakes.FakeModel(fakes.specs(names), wrong=(("a", "l"),)),
+        variables=fakes.variables(names),
+        dataset=dataset,
+        workdir=tmp_path,
+        results={},
+    )
+    assert shown.label.name == "l" and shown.note == ""
+    (from_image, from_label) = sheets.conditional(shown).axes
+    # Three items of classes 1 and 2, four of 3; whole rows come first.
+    classes = ["one"] * 4 + ["Ankle…"] * 3 + [r"x\$y\$"] * 3
+    assert [text.get_text() for text in from_label.texts] == ["to a", "", "", *classes]
+    # Its label is wrong by one class.
+    classes = ["Ankle…"] * 4 + [r"x\$y\$"] * 3 + ["zero"] * 3
+    below = [text.get_text() for text in from_image.texts]
+    assert below == ["given", "to a", "", "", *classes, "to l"]
+    found = texts(sheets.samples(shown))
+    assert found.count("a") == 3 and len(found) == 33
+    assert set(found) <= {"a", "zero", "one", "Ankle boot", r"x\$y\$"}
+    paths = write_figures(shown.model, shown.variables, dataset, CONFIG, tmp_path, {})
     assert names_of(paths) == ["samples", "conditional", "reconstructions", "style_content"]
 
 
