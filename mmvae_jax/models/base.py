@@ -63,7 +63,7 @@ class MultimodalVAE(Modalities, abc.ABC):
         found = self.experts(variables, batch)
         shared, alive = self.strata(variables, batch, found.shared, present)
         some = present.any(0)
-        prior = self.shared.prior(some.shape)
+        prior = self.shared_prior(variables, some.shape)
         # Nothing observed: every stratum is the prior.
         shared = jax.tree.map(
             lambda stratum, p: jnp.where(some[None, :, None], stratum, p[None]), shared, prior

@@ -16,24 +16,19 @@ import jax
 import jax.numpy as jnp
 
 from mmvae_jax import experts, objectives, rules
-from mmvae_jax.models.base import MultimodalVAE
+from mmvae_jax.models import importance
 from mmvae_jax.models.latents import Experts, Parameters
 from mmvae_jax.models.modalities import common_options
 from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, UserError, Variables
 
-ESTIMATORS = ("iwae", "stl", "dreg")
-BOUNDS = ("looser", "tighter")
 POSTERIORS = ("paper", "code")
 AUXILIARY_SCALES = ("sum", "free", "fixed")
 CROSS_PRIVATE = ("auxiliary", "own")
 
 RULES = {
+    **importance.RULES,
     "model.auxiliary_scale": rules.choice(*AUXILIARY_SCALES),
     "model.auxiliary_init": rules.real(0.0, above=True),
-    "objective.num_samples": rules.integer(1),
-    "objective.beta": rules.real(0.0),
-    "objective.estimator": rules.choice(*ESTIMATORS),
-    "objective.bound": rules.choice(*BOUNDS),
     "objective.posterior": rules.choice(*POSTERIORS),
     "objective.cross_private": rules.choice(*CROSS_PRIVATE),
 }
@@ -47,16 +42,10 @@ class Codes(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class MMVAEPlus(MultimodalVAE):
+class MMVAEPlus(importance.ImportanceWeightedMixture):
     """The model of the paper, with the choices of its published code as options.
 
-    Attributes:
-      num_samples: K.
-      beta: factor on log p(u, w) - log q(u, w | X), never on likelihoods.
-      estimator: gradient of the bound: ``iwae`` (reparameterised), ``stl`` (posterior parameters
-        detached in the density), ``dreg`` (doubly reparameterised).
-      bound: ``looser`` (mean over sources outside the log, Eq. of App. B) or ``tighter`` (one
-        log-mean-exp over samples and sources).
+    Attributes (others: see `importance.ImportanceWeightedMixture`):
       posterior: ``paper`` (mixture over pairs of shared and private densities) or ``code`` (mixture
         over shared densities, times the source's private density).
       auxiliary_scale: scales of the auxiliary priors: ``sum`` (learned, their sum kept at W, as the
@@ -68,10 +57,6 @@ class MMVAEPlus(MultimodalVAE):
         ``own`` private posterior (the ablation that opens the shortcut).
     """
 
-    num_samples: int = 1
-    beta: float = 1.0
-    estimator: str = "iwae"
-    bound: str = "looser"
     posterior: str = "paper"
     auxiliary_scale: str = "sum"
     auxiliary_init: float = 1.0
@@ -101,13 +86,6 @@ class MMVAEPlus(MultimodalVAE):
             }
         }
 
-    def strata(
-        self, variables: Variables, batch: Batch, shared: Parameters, present: Array
-    ) -> tuple[Parameters, Array]:
-        """A mixture: the present experts themselves."""
-        del variables, batch
-        return shared, present
-
     def auxiliary_prior(self, variables: Variables, spec: ModalitySpec) -> Parameters:
         """p_psi(w~) of one target modality: location 0, scale [W]."""
         space = self.private_space(spec)
@@ -120,34 +98,39 @@ class MMVAEPlus(MultimodalVAE):
 
     # --- objective ----------------------------------------------------------------------------
 
-    def loss(
-        self, variables: Variables, rng: PRNGKey, batch: Batch, step: Array
-    ) -> tuple[Array, dict[str, Array]]:
-        """Negative bound per example [B], and its parts for the metrics."""
-        del step
-        present = self.present(batch)
-        found = self.experts(variables, batch)
+    def draw(
+        self, variables: Variables, rng: PRNGKey, found: Experts
+    ) -> tuple[Codes, dict[str, Array]]:
+        """Posterior draws, and those that decode other sources' shared codes."""
         codes = self.sample_codes(rng, found)
-        auxiliary = self.sample_auxiliary(variables, rng, found, codes)
-        density = found if self.estimator == "iwae" else jax.lax.stop_gradient(found)
-        axis = (0,) if self.bound == "looser" else (0, 1)
+        return codes, self.sample_auxiliary(variables, rng, found, codes)
 
-        def log_weight(codes: Codes, auxiliary: Mapping) -> tuple[Array, dict[str, Array]]:
-            return self.log_weight(variables, batch, density, codes, auxiliary, present)
+    def weigh(
+        self,
+        variables: Variables,
+        batch: Batch,
+        density: Experts,
+        draws: tuple[Codes, dict[str, Array]],
+        present: Array,
+    ) -> tuple[Array, dict[str, Array]]:
+        """log-weights [K, S, B] of the draws, and terms [B]: see `log_weight`."""
+        return self.log_weight(variables, batch, density, *draws, present)
 
-        if self.estimator == "dreg":
-            log_w, _ = log_weight(*jax.lax.stop_gradient((codes, auxiliary)))
-            mask = jnp.broadcast_to(present[None], log_w.shape)
-            weights = objectives.normalized_weights(jnp.where(mask, log_w, -jnp.inf), axis)
-            codes = self._scale_cotangents(codes, weights)
-            if self.cross_private == "own":  # posterior draws too, once for each source
-                auxiliary = {
-                    name: objectives.scale_cotangent(code, weights)
-                    for name, code in auxiliary.items()
-                }
-        log_w, terms = log_weight(codes, auxiliary)
-        bound = self._bound(log_w, present)
-        return -bound, {"elbo": bound, **terms}
+    def scale_cotangents(
+        self, draws: tuple[Codes, dict[str, Array]], weights: Array
+    ) -> tuple[Codes, dict[str, Array]]:
+        """Each posterior draw gets its own weight; draws of auxiliary priors get none (DReG)."""
+        codes, auxiliary = draws
+        private = {
+            spec.name: objectives.scale_cotangent(codes.private[spec.name], weights[:, index])
+            for index, spec in enumerate(self.specs)
+            if spec.private_dim
+        }
+        if self.cross_private == "own":  # posterior draws too, once for each source
+            auxiliary = {
+                name: objectives.scale_cotangent(code, weights) for name, code in auxiliary.items()
+            }
+        return Codes(objectives.scale_cotangent(codes.shared, weights), private), auxiliary
 
     def sample_codes(self, rng: PRNGKey, found: Experts) -> Codes:
         """K posterior draws of every source's shared and private code."""
@@ -203,7 +186,7 @@ class MMVAEPlus(MultimodalVAE):
             log_px_n = self.log_px(variables, batch, spec, codes.shared, private)
             log_px_n = jnp.where(present[index][None, None], log_px_n, 0.0)
             log_px += spec.weight * log_px_n
-            terms[f"log_px/{spec.name}"] = source_mean(log_px_n, present)
+            terms[f"log_px/{spec.name}"] = objectives.strata_mean(log_px_n.mean(0), present)
         log_p, log_q, kl = self._prior_and_posterior(density, codes, present)
         return log_px + self.beta * (log_p - log_q), {**terms, **kl}
 
@@ -215,7 +198,7 @@ class MMVAEPlus(MultimodalVAE):
         alive = jnp.broadcast_to(present[:, None, None], log_qu.shape)
         log_mixture = experts.mixture_log_prob(log_qu, alive)
         log_pu = self.shared.prior_log_prob(codes.shared)
-        kl = {"kl/shared": source_mean(log_mixture - log_pu, present)}
+        kl = {"kl/shared": objectives.strata_mean((log_mixture - log_pu).mean(0), present)}
 
         log_pw, log_qw = [], []
         for index, spec in enumerate(self.specs):
@@ -243,28 +226,6 @@ class MMVAEPlus(MultimodalVAE):
             lambda *rows: jnp.stack(rows), *(density.private[name] for name in names)
         )
         return jax.vmap(lambda parameters: space.log_prob(parameters, stacked))(every)
-
-    def _bound(self, log_w: Array, present: Array) -> Array:
-        """The bound per example [B] from log-weights [K, S, B]."""
-        if self.bound == "looser":
-            return source_mean(objectives.iwae(log_w)[None], present)
-        mask = jnp.broadcast_to(present[None], log_w.shape)
-        return objectives.log_mean_exp(log_w, axis=(0, 1), where=mask)
-
-    def _scale_cotangents(self, codes: Codes, weights: Array) -> Codes:
-        """Multiplies what flows back into each draw by its own weight [K, S, B] (DReG)."""
-        private = {
-            spec.name: objectives.scale_cotangent(codes.private[spec.name], weights[:, index])
-            for index, spec in enumerate(self.specs)
-            if spec.private_dim
-        }
-        return Codes(objectives.scale_cotangent(codes.shared, weights), private)
-
-
-def source_mean(values: Array, present: Array) -> Array:
-    """Mean over draws and present sources: [K, S, B], bool [S, B] -> [B]; 0 with none present."""
-    per_source = jnp.where(present, values.mean(0), 0.0).sum(0)
-    return per_source / jnp.maximum(present.sum(0), 1).astype(jnp.float32)
 
 
 def from_config(

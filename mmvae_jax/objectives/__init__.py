@@ -9,6 +9,7 @@ from mmvae_jax.objectives.importance_weighted import (
     scale_cotangent,
 )
 from mmvae_jax.objectives.schedules import linear_warmup
+from mmvae_jax.objectives.stratified import strata_mean, stratified_bound, stratified_weights
 from mmvae_jax.objectives.total_correlation import minibatch_kl_decomposition
 
 __all__ = [
@@ -20,4 +21,7 @@ __all__ = [
     "minibatch_kl_decomposition",
     "normalized_weights",
     "scale_cotangent",
+    "strata_mean",
+    "stratified_bound",
+    "stratified_weights",
 ]
