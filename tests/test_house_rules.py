@@ -27,6 +27,7 @@ ALLOWED = {
     "configuration": {"types", "rules", "models", "data"},
     "runner": PURE
     | {"models", "data", "training", "evaluation", "report", "inference", "configuration"},
+    "benchmark": {"types", "configuration", "data", "models", "training"},
     "command_line": {"configuration", "types"},
     "main": {"command_line", "runner", "training", "types"},
     "__init__": {"inference"},
