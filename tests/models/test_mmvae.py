@@ -1,0 +1,493 @@
+"""MMVAE against a second evaluation in float64, and against worlds whose likelihood is known."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special
+
+from configs import common
+from configs import mmvae as mmvae_config
+from mmvae_jax import configuration, models
+from mmvae_jax.models.latents import LatentSpace
+from mmvae_jax.models.mmvae import LOG_RATIO_CAP, MMVAE
+from mmvae_jax.types import ModalitySpec, UserError
+from tests.models import worlds
+
+M, K, D, ROWS, BETA = 3, 3, 2, 8, 1.7
+WEIGHTS = (1.0, 0.5, 2.0)
+PRESENT = worlds.patterns(M, ROWS)
+
+# (family of codes and likelihoods, estimator, bound, prior's scale)
+CHOICES = {
+    "iwae": ("normal", "iwae", "looser", "softplus"),
+    "stl": ("laplace", "stl", "tighter", "sum"),
+    "dreg": ("laplace", "dreg", "looser", "softplus"),
+    "dreg-tighter": ("normal", "dreg", "tighter", "fixed"),
+    "elbo": ("normal", "elbo", "looser", "softplus"),
+    "elbo-laplace": ("laplace", "elbo", "looser", "fixed"),
+}
+every_choice = pytest.mark.parametrize("choice", CHOICES)
+
+
+@functools.cache
+def build(choice: str) -> MMVAE:
+    family, estimator, bound, prior_scale = CHOICES[choice]
+    return MMVAE(
+        specs=worlds.specs(M, weights=WEIGHTS, scales=(0.5, 0.75, 1.25), likelihood=family),
+        shared=LatentSpace(D, family),
+        num_samples=K,
+        beta=BETA,
+        estimator=estimator,
+        bound=bound,
+        prior_scale=prior_scale,
+    )
+
+
+# --- the objectives once more, in NumPy -----------------------------------------------------------
+
+
+def noise_of(model: MMVAE) -> np.ndarray:
+    draw = jax.random.normal if model.shared.family == "normal" else jax.random.laplace
+    return np.asarray(draw(jax.random.key(2), (K, M, ROWS, D)), np.float64)
+
+
+def posteriors(model: MMVAE, params: Any, x: Any) -> list:
+    return [worlds.posterior(params, name, "shared", x) for name in model.names]
+
+
+def prior_scale(model: MMVAE, params: Any) -> Any:
+    if model.prior_scale == "fixed":
+        return 1.0
+    if model.prior_scale == "softplus":
+        return worlds.positive(params["prior"])
+    return D * special.softmax(params["prior"]) + worlds.FLOOR
+
+
+def log_density(model: MMVAE, z: Any, loc: Any, scale: Any) -> np.ndarray:
+    return worlds.DENSITIES[model.shared.family].logpdf(z, loc, scale).sum(-1)
+
+
+def draws(model: MMVAE, params: Any, x: Any, noise: np.ndarray) -> list:
+    """z[s] [K, B, D]."""
+    found = posteriors(model, params, x)
+    return [loc + scale * noise[:, s] for s, (loc, scale) in enumerate(found)]
+
+
+def log_weights(model: MMVAE, params: Any, density: Any, z: list, x: Any) -> np.ndarray:
+    """[K, S, B]; decoders and prior from ``params``, the mixture from ``density``."""
+    found = posteriors(model, density, x)
+    rows = []
+    for code in z:
+        log_px = sum(
+            WEIGHTS[n] * np.where(PRESENT[n], worlds.log_px(params, spec, code, x), 0.0)
+            for n, spec in enumerate(model.specs)
+        )
+        log_p = log_density(model, code, 0.0, prior_scale(model, params))
+        each = np.stack([log_density(model, code, *q) for q in found])  # [R, K, B]
+        here = np.broadcast_to(PRESENT[:, None], each.shape)
+        count = np.maximum(PRESENT.sum(0), 1)
+        log_q = special.logsumexp(np.where(here, each, -1e300), axis=0) - np.log(count)
+        rows.append(log_px + model.beta * (log_p - log_q))
+    return np.stack(rows, 1)
+
+
+def bound_of(log_w: np.ndarray, bound: str) -> np.ndarray:
+    """[B], and 0 where nothing is present."""
+    values = np.zeros(ROWS)
+    for b in range(ROWS):
+        living = log_w[:, PRESENT[:, b], b]  # [K, present]
+        if living.size and bound == "looser":
+            values[b] = np.mean(special.logsumexp(living, axis=0) - np.log(K))
+        elif living.size:
+            values[b] = special.logsumexp(living) - np.log(living.size)
+    return values
+
+
+def weights_of(log_w: np.ndarray, bound: str) -> tuple[np.ndarray, np.ndarray]:
+    """d bound / d log_w of every draw, and the normalised weight that DReG multiplies it by."""
+    first, second = np.zeros_like(log_w), np.zeros_like(log_w)
+    for b in range(ROWS):
+        here = np.flatnonzero(PRESENT[:, b])
+        if bound == "looser":
+            for s in here:
+                second[:, s, b] = special.softmax(log_w[:, s, b])
+                first[:, s, b] = second[:, s, b] / len(here)
+        elif here.size:
+            first[:, here, b] = second[:, here, b] = special.softmax(log_w[:, here, b])
+    return first, second
+
+
+def importance_sampled_elbo(model: MMVAE, params: Any, constant: Any, x: Any) -> np.ndarray:
+    """[B]; ``constant`` holds the parameters that get no gradient in the weights."""
+    noise, values = noise_of(model), np.zeros(ROWS)
+    z, fixed = draws(model, params, x, noise), draws(model, constant, x, noise)
+    found, held = posteriors(model, params, x), posteriors(model, constant, x)
+    scale = prior_scale(model, params)
+    for b in range(ROWS):
+        here = np.flatnonzero(PRESENT[:, b])
+        for r in here:
+            loc, width = (a[b] for a in found[r])
+            if model.shared.family == "normal":
+                kl = worlds.normal_kl(loc, width, 0.0, scale)
+            else:
+                spread = width * np.exp(-np.abs(loc) / width) + np.abs(loc)
+                kl = (spread / scale - 1 + np.log(scale / width)).sum()
+            total = -model.beta * kl
+            for d in here:
+                log_px = worlds.log_px(params, model.specs[d], z[d], x)[:, b]
+                ratio = np.ones(K)
+                if d != r:
+                    code = fixed[d][:, b]
+                    log_ratio = log_density(model, code, loc, width)
+                    log_ratio = log_ratio - log_density(model, code, *(a[b] for a in held[d]))
+                    assert log_ratio.max() < LOG_RATIO_CAP
+                    ratio = np.exp(log_ratio)
+                total = total + WEIGHTS[d] * np.mean(ratio * log_px)
+            values[b] += total / len(here)
+    return values
+
+
+# --- values and gradients -------------------------------------------------------------------------
+
+
+@functools.cache
+def found(choice: str) -> tuple[Any, Any, Any]:
+    """(params, data, what the model says)."""
+    model = build(choice)
+    params, x = worlds.random_params(model), worlds.arrays(model, ROWS)
+    return params, x, worlds.compiled(model)(params, x, PRESENT, jax.random.key(2))
+
+
+@every_choice
+def test_value(choice):
+    model = build(choice)
+    params, x, (loss, terms, _) = found(choice)
+    p, x = worlds.as_float64(params), worlds.as_float64(x)
+    if model.estimator == "elbo":
+        expected = importance_sampled_elbo(model, p, p, x)
+    else:
+        z = draws(model, p, x, noise_of(model))
+        expected = bound_of(log_weights(model, p, p, z, x), model.bound)
+    np.testing.assert_allclose(-loss, expected, rtol=2e-5, atol=1e-4)
+    np.testing.assert_array_equal(terms["elbo"], -loss)
+
+
+@every_choice
+def test_gradient(choice):
+    """Central differences of the value, with constant what the estimator holds constant."""
+    model = build(choice)
+    params, x, (_, _, gradient) = found(choice)
+    p, x = worlds.as_float64(params), worlds.as_float64(x)
+    noise = noise_of(model)
+    constant = draws(model, p, x, noise)
+    once, twice = weights_of(log_weights(model, p, p, constant, x), model.bound)
+
+    def surrogate(weights, moved):
+        z = draws(model, moved, x, noise)
+        return -(weights * log_weights(model, moved, p, z, x)).sum()
+
+    def total(moved):
+        if model.estimator == "elbo":
+            return -importance_sampled_elbo(model, moved, p, x).sum()
+        z = draws(model, moved, x, noise)
+        density = moved if model.estimator == "iwae" else p
+        return -bound_of(log_weights(model, moved, density, z, x), model.bound).sum()
+
+    others = ("decoder",) if model.prior_scale == "fixed" else ("decoder", "prior")
+    worlds.check_directional_derivatives(gradient, total, p, others)
+    encoder = total
+    if model.estimator == "dreg":
+        encoder = functools.partial(surrogate, once * twice)
+    worlds.check_directional_derivatives(gradient, encoder, p, ("encoder",))
+
+
+@every_choice
+def test_missing_is_absent_bit_for_bit_and_compiles_once(choice):
+    model = build(choice)
+    worlds.check_that_absent_content_never_matters(model, found(choice)[0], ROWS)
+
+
+@every_choice
+def test_extreme_scales_stay_finite(choice):
+    model = build(choice)
+    worlds.check_that_extreme_scales_stay_finite(model, found(choice)[0], ROWS)
+
+
+def test_terms_are_means_over_draws_of_all_present_experts():
+    model = build("iwae")
+    params, x, (_, terms, _) = found("iwae")
+    p, x = worlds.as_float64(params), worlds.as_float64(x)
+    z = draws(model, p, x, noise_of(model))
+    row = 1  # m0 and m1
+    assert PRESENT[:, row].tolist() == [True, True, False]
+    expected = np.mean([worlds.log_px(p, model.specs[1], z[s], x)[:, row] for s in (0, 1)])
+    np.testing.assert_allclose(terms["log_px/m1"][row], expected, rtol=1e-5)
+    assert terms["log_px/m2"][row] == 0.0
+    weighted = sum(w * terms[f"log_px/m{n}"][row] for n, w in enumerate(WEIGHTS))
+    one = log_weights(model, p, p, z, x)[:, :2, row].mean()
+    np.testing.assert_allclose(weighted - BETA * terms["kl/shared"][row], one, rtol=1e-4)
+
+
+# --- worlds whose likelihood is known -------------------------------------------------------------
+
+
+def exact_single_expert(estimator: str, samples: int) -> tuple[MMVAE, Any]:
+    """One modality whose encoder is the exact posterior under a prior of scale 1.6."""
+    prior = 1.6
+    model = MMVAE(
+        specs=worlds.specs(1),
+        shared=LatentSpace(1),
+        num_samples=samples,
+        estimator=estimator,
+        prior_scale="softplus",
+    )
+    a, noise = np.array([0.8, -0.5, 0.3, 0.0]), model.specs[0].likelihood_scale ** 2
+    variance = 1 / (1 / prior**2 + a @ a / noise)
+    raw = np.log(np.expm1(np.sqrt(variance)))
+    kernel = np.stack([variance * a / noise, np.zeros(4)], 1)
+    params = {
+        "encoder": {"m0": {"shared": dense(kernel, [0.0, raw])}},
+        "decoder": {"m0": dense(a[None], np.zeros(4))},
+        "likelihood": {"m0": {}},
+        "prior": jnp.asarray([np.log(np.expm1(prior))], jnp.float32),
+    }
+    return model, params
+
+
+def dense(kernel, bias) -> Any:
+    return {
+        "Dense_0": {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.asarray(bias, "f4")}
+    }
+
+
+def run(model: MMVAE, params: Any, x: Any, key: int = 2) -> Any:
+    present = np.ones((len(model.specs), ROWS), bool)
+    return worlds.compiled(model)(params, x, present, jax.random.key(key))
+
+
+@pytest.mark.parametrize("estimator", ["iwae", "stl", "dreg"])
+def test_at_the_exact_posterior_the_bound_is_the_likelihood_and_its_gradient_known(estimator):
+    """No variance; `stl` and `dreg` give the encoder exactly nothing, `iwae` a zero mean."""
+    model, params = exact_single_expert(estimator, 10)
+    x = worlds.arrays(model, ROWS)
+    exact = worlds.exact_log_likelihood(model, params, x, prior_scale=1.6)
+    gradients = []
+    for key in range(3):
+        loss, _, gradient = run(model, params, x, key)
+        np.testing.assert_allclose(-loss, exact, atol=2e-4)
+        gradients.append(max(np.abs(g).max() for g in jax.tree.leaves(gradient["encoder"])))
+    assert (max(gradients) < 5e-4) == (estimator != "iwae")
+    assert max(gradients) > 0.05 or estimator != "iwae"
+
+
+def beside_the_exact_posterior(estimator: str, samples: int) -> tuple[MMVAE, Any, Any]:
+    """The posterior moved and widened: log-weights have a small variance."""
+    model, params = exact_single_expert(estimator, samples)
+    layer = params["encoder"]["m0"]["shared"]["Dense_0"]
+    params["encoder"] = {"m0": {"shared": dense(layer["kernel"], layer["bias"] + 0.4)}}
+    return model, params, worlds.arrays(model, ROWS)
+
+
+def test_dreg_has_the_iwae_gradient_in_the_mean_and_less_variance():
+    """Tucker et al. 2019: unbiased for one reparameterised posterior."""
+    keys = jax.random.split(jax.random.key(5), 4000)
+    mean, variance = {}, {}
+    for estimator in ("iwae", "dreg"):
+        model, params, x = beside_the_exact_posterior(estimator, 10)
+        program, present = worlds.compiled(model), np.ones((1, ROWS), bool)
+
+        @jax.jit
+        @jax.vmap
+        def sampled(key, program=program, params=params, x=x, present=present):
+            return program(params, x, present, key)[2]["encoder"]
+
+        leaves = jax.tree.leaves(sampled(keys))
+        flat = np.concatenate([np.asarray(leaf).reshape(len(keys), -1) for leaf in leaves], 1)
+        mean[estimator], variance[estimator] = flat.mean(0), flat.var(0)
+    error = np.sqrt((variance["iwae"] + variance["dreg"]) / len(keys))
+    assert np.all(np.abs(mean["iwae"] - mean["dreg"]) < 4 * error)
+    assert np.any(np.abs(mean["iwae"]) > 8 * error)  # there is a gradient to agree on
+    assert variance["dreg"].sum() < 0.5 * variance["iwae"].sum()
+
+
+def test_the_gap_to_the_likelihood_falls_as_one_over_k():
+    """Burda et al. 2016: the leading term is var(w) / 2K."""
+    gaps = []
+    for samples in (4, 16):
+        model, params, x = beside_the_exact_posterior("iwae", samples)
+        exact = worlds.exact_log_likelihood(model, params, x, prior_scale=1.6)
+        value, error = mean_and_error(model, params, x, 40_000)
+        gaps.append((exact - value).mean())
+        assert gaps[-1] > 10 * np.linalg.norm(error) / ROWS
+    assert gaps[0] / gaps[1] == pytest.approx(4.0, rel=0.25)
+
+
+def pair(size: float = 0.4, **options: Any) -> tuple[MMVAE, Any, Any]:
+    """Two modalities and normal codes, with wide posteriors: weights have a small variance."""
+    model = MMVAE(specs=worlds.specs(2), shared=LatentSpace(D), **options)
+    params = worlds.random_params(model, size=size)
+
+    def widen(path, leaf):
+        wide = jnp.arange(leaf.shape[-1]) >= D
+        return jnp.where(wide, leaf + 1.0, leaf) if path[-1].key == "bias" else leaf
+
+    encoder = jax.tree_util.tree_map_with_path(widen, params["encoder"])
+    return model, {**params, "encoder": encoder}, worlds.arrays(model, ROWS)
+
+
+def mean_and_error(model: MMVAE, params: Any, x: Any, count: int = 2000) -> Any:
+    keys = jax.random.split(jax.random.key(3), count)
+    rows = models.prepare({"x": x})
+    variables = {"params": params}
+    loss = jax.jit(jax.vmap(lambda k: model.loss(variables, k, rows, jnp.int32(0))[0]))(keys)
+    bounds = -np.asarray(loss)
+    return bounds.mean(0), bounds.std(0) / np.sqrt(count)
+
+
+def test_both_bounds_lie_below_the_likelihood_and_the_tighter_one_above_the_looser():
+    values = {}
+    for bound in ("looser", "tighter"):
+        for samples in (1, 8):
+            model, params, x = pair(num_samples=samples, bound=bound)
+            exact = worlds.exact_log_likelihood(model, params, x)
+            value, error = mean_and_error(model, params, x)
+            assert np.all(value < exact + 4 * error)
+            values[bound, samples] = value
+    for bound in ("looser", "tighter"):
+        assert np.all(values[bound, 8] > values[bound, 1])
+    assert np.all(values["tighter", 1] > values["looser", 1])  # the same draws: Jensen
+    assert np.all(values["tighter", 8] > values["looser", 8])
+
+
+def test_importance_sampled_elbo_is_the_mean_of_the_experts_elbos():
+    """Its expectation in closed form: E under q_r of log p(x_d | z) for a linear decoder."""
+    model, params, x = pair(0.2, estimator="elbo")
+    value, error = mean_and_error(model, params, x, 20_000)
+    p, x = worlds.as_float64(params), worlds.as_float64(x)
+    expected = np.zeros(ROWS)
+    for loc, scale in posteriors(model, p, x):
+        expected -= worlds.normal_kl(loc, scale) / 2
+        for spec in model.specs:
+            kernel = p["decoder"][spec.name]["Dense_0"]["kernel"]
+            spread = ((scale**2) @ (kernel**2)).sum(-1)  # trace of the predicted covariance
+            at_mean = worlds.log_px(p, spec, loc, x)
+            expected += (at_mean - 0.5 * spread / spec.likelihood_scale**2) / 2
+    assert np.all(error < 0.2)
+    assert np.all(np.abs(value - expected) < 4 * error)
+
+
+@pytest.mark.parametrize(("choice", "sources"), [("elbo", 1), ("iwae", M)])
+def test_what_each_decoder_is_given(choice, sources, monkeypatch):
+    """One call of each decoder: all experts' codes or, for the importance-sampled ELBO, its own."""
+    model, decode, shapes = build(choice), MMVAE.decode_one, []
+
+    def recorded(self, variables, spec, shared, private):
+        shapes.append(shared.shape)
+        return decode(self, variables, spec, shared, private)
+
+    monkeypatch.setattr(MMVAE, "decode_one", recorded)
+    rows, variables = worlds.batch(model, ROWS), {"params": found(choice)[0]}
+    jax.eval_shape(lambda: model.loss(variables, jax.random.key(0), rows, jnp.int32(0)))
+    assert shapes == [(K, sources, ROWS, D)] * M
+
+
+def test_log_weights_and_generation_use_the_learned_prior():
+    model, params, x = pair(prior_scale="softplus")
+    scale = 1.5
+    params["prior"] = jnp.full(D, np.log(np.expm1(scale)), jnp.float32)
+    variables, rows = {"params": params}, models.prepare({"x": x})
+    exact = worlds.exact_log_likelihood(model, params, x, prior_scale=scale)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def weigh(given):
+        of = tuple(name for name in model.names if name not in given)
+        return model.log_weights(variables, jax.random.key(4), rows, given, of, 20_000)
+
+    for given in (("m0", "m1"), ()):  # with nothing given, draws come from that prior
+        log_w = np.asarray(weigh(given), np.float64)
+        estimate = special.logsumexp(log_w, axis=0) - np.log(len(log_w))
+        error = np.exp(log_w - estimate).std(0) / np.sqrt(len(log_w))
+        assert np.all(error < 0.1)
+        np.testing.assert_array_less(np.abs(estimate - exact), 4 * error + 1e-3)
+    prior = model.shared_prior(variables, (5,))
+    np.testing.assert_allclose(prior["scale"], np.full((5, D), scale), rtol=1e-5)
+    flat = jax.tree.map(jnp.zeros_like, params["decoder"])
+    kernel = flat["m0"]["Dense_0"]["kernel"].at[0, 0].set(1.0)
+    flat["m0"]["Dense_0"]["kernel"] = kernel  # m0 shows the first coordinate of its code
+    shown = model.generate({"params": {**params, "decoder": flat}}, jax.random.key(0), 4000)
+    assert float(shown["m0"][:, 0].std()) == pytest.approx(scale, rel=0.05)
+
+
+# --- options, configs, training -------------------------------------------------------------------
+
+
+def test_a_learned_prior_starts_as_published():
+    for kind, start in (("sum", 1.0), ("softplus", np.log(2.0))):
+        model = MMVAE(specs=worlds.specs(2), shared=LatentSpace(D), prior_scale=kind)
+        extra = model.init_extra(jax.random.key(0))
+        prior = model.shared_prior({"params": extra})
+        np.testing.assert_allclose(prior["scale"], np.full(D, start), rtol=1e-5)
+        np.testing.assert_array_equal(prior["loc"], np.zeros(D))
+    model = MMVAE(specs=worlds.specs(2), shared=LatentSpace(D))
+    assert model.init_extra(jax.random.key(0)) == {}
+
+
+def test_likelihoods_are_rescaled_to_the_largest_modality():
+    """MNIST beside SVHN: 3072 / 784 = 3.918 for MNIST, 1 for SVHN."""
+    specs = (
+        ModalitySpec(name="mnist", shape=(28, 28, 1)),
+        ModalitySpec(name="svhn", shape=(32, 32, 3), weight=0.5),
+        ModalitySpec(name="label", shape=(), dtype="int32", num_classes=10),
+    )
+    for rescale, expected in ((True, [3072 / 784, 0.5, 3072.0]), (False, [1.0, 0.5, 1.0])):
+        model = MMVAE(specs=specs, shared=LatentSpace(D), rescale_likelihoods=rescale)
+        np.testing.assert_allclose(model.weights, expected, rtol=1e-6)
+
+
+def test_private_codes_are_refused():
+    with pytest.raises(UserError, match=r"'m1' has private_dim = 2.*use mmvae_plus"):
+        MMVAE(specs=worlds.specs(2, private=(0, 2)), shared=LatentSpace(D))
+
+
+@pytest.mark.parametrize("dataset", sorted(common.DATASETS))
+def test_the_config_is_valid_and_every_rule_has_its_key(dataset):
+    values = mmvae_config.get_config(f"dataset={dataset}").to_dict()
+    configuration.validate(values)
+    keys = dict(configuration.flat(values)).keys()
+    assert keys | {"data.dir"} == set(configuration.rules_for("mmvae", dataset)) | {"data.dir"}
+
+
+def test_the_config_builds_the_model():
+    values = mmvae_config.get_config().to_dict()
+    values["objective"].update(estimator="elbo", beta=2.0)
+    values["model"].update(prior_scale="sum", rescale_likelihoods=True)
+    configuration.validate(values)
+    specs = tuple(ModalitySpec(name=name, shape=(28, 28, 3)) for name in ("a", "b"))
+    model = models.build(values, models.specs_from_config(values["model"], specs))
+    model.check()
+    assert isinstance(model, MMVAE)
+    assert (model.estimator, model.prior_scale, model.rescale_likelihoods) == ("elbo", "sum", True)
+    assert (model.beta, model.shared.dim, model.shared.family) == (2.0, 8, "laplace")
+
+
+def test_it_learns_what_views_and_a_label_share():
+    """DReG, two vectors and a class, a fixed seed: the loss falls from above 30 to below 9."""
+    specs, x = worlds.views_and_label()
+    model = MMVAE(
+        specs=specs,
+        shared=LatentSpace(4, "laplace"),
+        num_samples=4,
+        estimator="dreg",
+        prior_scale="sum",
+    )
+    variables, losses = worlds.train(model, x, 200)
+    assert losses[-20:].mean() < 9.0 < 30.0 < losses[0]
+    rows = models.prepare({"x": x})
+    cross = model.conditional(variables, jax.random.key(2), rows, ("m0",), 1)
+    assert (cross["label"][0].argmax(-1) == x["label"]).mean() > 0.9

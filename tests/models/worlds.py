@@ -1,0 +1,258 @@
+"""Small models with linear networks, and what NumPy says of them in float64.
+
+With ``hidden=()`` an MLP is a linear map, so posteriors, decoders and, for normal codes, the
+likelihood of everything have closed forms, which are written out here once more.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from scipy import stats
+
+from mmvae_jax import models
+from mmvae_jax.types import ModalitySpec
+
+SIZE = 4
+FLOOR = 1e-6  # of every scale, as documented in `distributions`
+DENSITIES = {"normal": stats.norm, "laplace": stats.laplace}
+
+
+def specs(
+    count: int = 3,
+    *,
+    private: tuple[int, ...] = (0, 0, 0),
+    weights: tuple[float, ...] = (1.0, 1.0, 1.0),
+    scales: tuple[float, ...] = (1.5, 1.5, 1.5),
+    hidden: tuple[int, ...] = (),
+    likelihood: str = "normal",
+) -> tuple[ModalitySpec, ...]:
+    """Vectors m0, m1, ... of SIZE numbers."""
+    return tuple(
+        ModalitySpec(
+            name=f"m{i}",
+            shape=(SIZE,),
+            dtype="float32",
+            likelihood=likelihood,
+            likelihood_scale=scales[i],
+            weight=weights[i],
+            private_dim=private[i],
+            network="mlp",
+            network_options=(("hidden", hidden),),
+        )
+        for i in range(count)
+    )
+
+
+def patterns(count: int, rows: int) -> np.ndarray:
+    """Which of ``count`` modalities each row has, bool [M, B]: every pattern, none too, in turn."""
+    every = list(itertools.product([True, False], repeat=count))
+    return np.array([every[i % len(every)] for i in range(rows)]).T
+
+
+def arrays(model: Any, rows: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Random data of every modality."""
+    rng = np.random.default_rng(seed)
+    return {s.name: rng.normal(size=(rows, *s.shape)).astype(np.float32) for s in model.specs}
+
+
+def batch(model: Any, rows: int = 6, seed: int = 0, present: np.ndarray | None = None) -> Any:
+    """A prepared batch of random data; ``present`` [M, B] (default: all)."""
+    here = {} if present is None else {"present": dict(zip(model.names, present, strict=True))}
+    return models.prepare({"x": arrays(model, rows, seed), **here})
+
+
+def random_params(model: Any, seed: int = 0, size: float = 0.5) -> Any:
+    """Parameters without symmetries: nothing is 0, and no two modalities are alike."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), batch(model))["params"]
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(size * rng.normal(size=leaf.shape), jnp.float32), shapes
+    )
+
+
+@functools.cache
+def compiled(model: Any) -> Any:
+    """One program: (params, x, present [M, B], rng) to (loss [B], terms, gradient of its sum)."""
+
+    @jax.jit
+    def run(params, x, present, rng):
+        here = {name: present[i] for i, name in enumerate(model.names)}
+        rows = models.prepare({"x": x, "present": here})
+
+        def total(params):
+            loss, terms = model.loss({"params": params}, rng, rows, jnp.int32(0))
+            return loss.sum(), (loss, terms)
+
+        gradient, (loss, terms) = jax.grad(total, has_aux=True)(params)
+        return loss, terms, gradient
+
+    return run
+
+
+def check_that_absent_content_never_matters(model: Any, params: Any, rows: int) -> None:
+    """Bit for bit, for every pattern, in loss, terms and gradients, in one program."""
+    run, present = compiled(model), patterns(len(model.specs), rows)
+    x = arrays(model, rows)
+    changed = {
+        name: np.where(present[i][:, None], x[name], np.float32(-1e6))
+        for i, name in enumerate(model.names)
+    }
+    first = run(params, x, present, jax.random.key(2))
+    second = run(params, changed, present, jax.random.key(2))
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(first))
+    assert np.all(first[0][~present.any(0)] == 0.0)
+    assert run._cache_size() == 1
+
+
+def check_that_extreme_scales_stay_finite(model: Any, params: Any, rows: int) -> None:
+    """Posterior scales of 1e-4 and 1e3 beside each other, in every pattern (softplus scales)."""
+    raw = {0: float(np.log(np.expm1(1e-4))), 1: 1e3}
+    encoder = {}
+    for index, (name, networks) in enumerate(params["encoder"].items()):
+        encoder[name] = {}
+        for part, layers in networks.items():
+            kernel, bias = layers["Dense_0"]["kernel"], layers["Dense_0"]["bias"]
+            size = bias.shape[0] // 2
+            bias = bias.at[size:].set(raw[index % 2])
+            kernel = kernel.at[:, size:].set(0.0)
+            encoder[name][part] = {"Dense_0": {"kernel": kernel, "bias": bias}}
+    found = compiled(model)(
+        {**params, "encoder": encoder},
+        arrays(model, rows),
+        patterns(len(model.specs), rows),
+        jax.random.key(2),
+    )
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(found))
+
+
+def views_and_label() -> tuple[tuple[ModalitySpec, ...], dict[str, np.ndarray]]:
+    """Specs and data of two noisy views m0 and m1 of four classes, and the class."""
+    label = ModalitySpec(
+        name="label",
+        shape=(),
+        dtype="int32",
+        likelihood="categorical",
+        num_classes=4,
+        network="mlp",
+        network_options=(("hidden", (16,)),),
+    )
+    rng = np.random.default_rng(0)
+    classes = rng.integers(0, 4, 256).astype(np.int32)
+    x: dict[str, np.ndarray] = {"label": classes}
+    for name in ("m0", "m1"):
+        centres = 1.5 * rng.normal(size=(4, SIZE))
+        x[name] = (centres[classes] + 0.3 * rng.normal(size=(256, SIZE))).astype(np.float32)
+    return (*specs(2, hidden=(16,), scales=(0.5, 0.5)), label), x
+
+
+def train(model: Any, x: Any, steps: int) -> tuple[Any, np.ndarray]:
+    """(variables, mean loss of every step): full batches, Adam, a fixed seed, one program."""
+    rows, optimizer = models.prepare({"x": x}), optax.adam(5e-3)
+
+    def step(carry, key):
+        params, state = carry
+
+        def mean_loss(params):
+            return model.loss({"params": params}, key, rows, jnp.int32(0))[0].mean()
+
+        loss, gradient = jax.value_and_grad(mean_loss)(params)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer count
+            updates, state = optimizer.update(gradient, state, params)
+        return (optax.apply_updates(params, updates), state), loss
+
+    @jax.jit
+    def run(key):
+        params = model.init(key, rows)["params"]
+        carry = (params, optimizer.init(params))
+        (params, _), losses = jax.lax.scan(step, carry, jax.random.split(key, steps))
+        return params, losses
+
+    params, losses = run(jax.random.key(0))
+    return {"params": params}, np.asarray(losses)
+
+
+# --- once more, in float64 ------------------------------------------------------------------------
+
+
+def as_float64(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
+
+
+def positive(raw: np.ndarray) -> np.ndarray:
+    return np.log1p(np.exp(-np.abs(raw))) + np.maximum(raw, 0.0) + FLOOR
+
+
+def posterior(params: Any, name: str, part: str, x: Any, scale=positive) -> tuple:
+    """(loc, scale) [B, .] of one linear encoder."""
+    layer = params["encoder"][name][part]["Dense_0"]
+    loc, raw = np.split(x[name] @ layer["kernel"] + layer["bias"], 2, axis=-1)
+    return loc, scale(raw)
+
+
+def log_px(params: Any, spec: ModalitySpec, code: np.ndarray, x: Any) -> np.ndarray:
+    """log p(x | code) [..., B] of one linear decoder; codes [..., B, W + D], private first."""
+    layer = params["decoder"][spec.name]["Dense_0"]
+    density = DENSITIES[spec.likelihood](code @ layer["kernel"] + layer["bias"])
+    scaled = DENSITIES[spec.likelihood](density.mean(), spec.likelihood_scale)
+    return scaled.logpdf(x[spec.name]).sum(-1)
+
+
+def normal_kl(loc_q, scale_q, loc_p=0.0, scale_p=1.0) -> np.ndarray:
+    """KL between normals, summed over the last axis."""
+    ratio = (scale_q / scale_p) ** 2
+    return 0.5 * (ratio + ((loc_q - loc_p) / scale_p) ** 2 - 1 - np.log(ratio)).sum(-1)
+
+
+def exact_log_likelihood(
+    model: Any, params: Any, x: Any, given: np.ndarray | None = None, prior_scale: float = 1.0
+) -> np.ndarray:
+    """log p of the present modalities [B] for linear decoders of normal codes and likelihoods."""
+    params, x = as_float64(params), as_float64(x)
+    given = np.ones(len(model.specs), bool) if given is None else given
+    chosen = [spec for spec, here in zip(model.specs, given, strict=True) if here]
+    loadings, means, noise, place = [], [], [], 0
+    private = sum(spec.private_dim for spec in chosen)
+    for spec in chosen:
+        layer = params["decoder"][spec.name]["Dense_0"]
+        row = np.zeros((SIZE, private + model.shared.dim))
+        row[:, place : place + spec.private_dim] = layer["kernel"][: spec.private_dim].T
+        row[:, private:] = prior_scale * layer["kernel"][spec.private_dim :].T
+        place += spec.private_dim
+        loadings.append(row)
+        means.append(layer["bias"])
+        noise.append(np.full(SIZE, spec.likelihood_scale**2))
+    loadings = np.concatenate(loadings)
+    covariance = loadings @ loadings.T + np.diag(np.concatenate(noise))
+    data = np.concatenate([x[spec.name] for spec in chosen], 1)
+    return np.atleast_1d(stats.multivariate_normal(np.concatenate(means), covariance).logpdf(data))
+
+
+def check_directional_derivatives(
+    gradient: Any, value: Any, params: Any, parts: tuple[str, ...]
+) -> None:
+    """A gradient against central differences of ``value(params)`` in float64, part by part."""
+    params, rng = as_float64(params), np.random.default_rng(7)
+    for part in parts:
+        direction = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), params[part])
+
+        def moved(step, part=part, direction=direction):
+            shifted = jax.tree.map(lambda old, d: old + step * d, params[part], direction)
+            return value({**params, part: shifted})
+
+        expected = (moved(1e-5) - moved(-1e-5)) / 2e-5
+        products = jax.tree.map(
+            lambda g, d: np.asarray(g, np.float64) * d, gradient[part], direction
+        )
+        leaves = np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(products)])
+        assert np.abs(leaves).sum() > 0.1, part
+        np.testing.assert_allclose(
+            leaves.sum(), expected, rtol=1e-4, atol=1e-4 * np.abs(leaves).sum(), err_msg=part
+        )
