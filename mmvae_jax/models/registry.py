@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from mmvae_jax import likelihoods, networks, rules
-from mmvae_jax.models import jmvae, latents, mmvae_plus, mvae
+from mmvae_jax.models import jmvae, latents, meme, mmvae_plus, mvae
 from mmvae_jax.models.base import MultimodalVAE
 from mmvae_jax.rules import Rule
 from mmvae_jax.types import ModalitySpec, UserError, nearest
@@ -17,6 +17,7 @@ from mmvae_jax.types import ModalitySpec, UserError, nearest
 # "objective.y": rule} for the keys that its config has beside those of COMMON_RULES.
 MODELS: dict[str, ModuleType] = {
     "jmvae": jmvae,
+    "meme": meme,
     "mmvae_plus": mmvae_plus,
     "mvae": mvae,
 }
