@@ -223,7 +223,7 @@ class MEME(MultimodalVAE):
         else:
             supervised = self._log_combined(found, given, z) - log_q
         # The i-th pseudo-samples of all others form a tuple, combined as observed ones are.
-        every = jnp.broadcast_to(jnp.asarray(others)[..., None], (*others.shape, 1))
+        every = jnp.asarray(others)[..., None]
         one_each = jax.vmap(
             lambda tuple_: self._log_combined(jax.tree.map(lambda x: x[:, None], tuple_), every, z),
             in_axes=1,

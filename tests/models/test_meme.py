@@ -1,8 +1,7 @@
-"""MEME against its formulas in NumPy, and against worlds whose likelihoods are known."""
+"""MEME: what its gradient reaches, its answers, pseudo-samples, configs and runs."""
 
 from __future__ import annotations
 
-import functools
 import json
 
 import jax
@@ -20,95 +19,24 @@ from mmvae_jax.models import pseudo_samples
 from mmvae_jax.models.latents import LatentSpace
 from mmvae_jax.models.meme import MEME
 from mmvae_jax.types import ModalitySpec, UserError
-
-NOISE = 1.2
-SIZES = (4, 3, 5)
-PAIRS = np.array([[1, 1], [1, 1], [1, 0], [0, 1], [1, 0], [0, 0]], bool)
-TRIPLES = np.array(
-    [[1, 1, 1], [1, 1, 0], [0, 1, 1], [1, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 1], [0, 0, 0]], bool
+from tests.models.meme_cases import (
+    NOISE,
+    PAIRS,
+    PAPER,
+    SIZES,
+    TRIPLES,
+    Formula,
+    build,
+    data,
+    dense,
+    encoder,
+    formula,
+    jit,
+    parameters,
+    present_of,
+    setting,
+    spec,
 )
-# These programs run once or twice: compiling them takes far longer than running them.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-PAPER = {"label_coefficient": 1.0, "directions": "mean", "divergence": "sampled"}
-CODE = {"label_coefficient": 10.0, "directions": "sum", "divergence": "analytic"}
-
-
-def spec(index: int, *, hidden: tuple[int, ...] = (), weight: float | None = None) -> ModalitySpec:
-    return ModalitySpec(
-        name=f"m{index}",
-        shape=(SIZES[index],),
-        dtype="float32",
-        likelihood="normal",
-        likelihood_scale=NOISE,
-        weight=1.0 - 0.3 * index if weight is None else weight,
-        network="mlp",
-        network_options=(("hidden", hidden),),
-    )
-
-
-def build(count: int = 2, **options) -> MEME:
-    """A model with linear networks unless ``hidden`` says otherwise."""
-    family, dim = options.pop("family", "normal"), options.pop("dim", 2)
-    hidden, weight = options.pop("hidden", ()), options.pop("weight", None)
-    specs = tuple(spec(i, hidden=hidden, weight=weight) for i in range(count))
-    sizes = {"num_samples": 3, "num_pseudo": 4}
-    return MEME(specs=specs, shared=LatentSpace(dim, family), **{**sizes, **options})
-
-
-def data(rows: int, count: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
-    generator = np.random.default_rng(seed)
-    return {
-        f"m{i}": generator.normal(size=(rows, SIZES[i])).astype(np.float32) for i in range(count)
-    }
-
-
-def present_of(patterns: np.ndarray) -> dict[str, np.ndarray]:
-    return {f"m{i}": np.ascontiguousarray(column) for i, column in enumerate(patterns.T)}
-
-
-@functools.cache
-def parameters(count: int, num_pseudo: int = 4):
-    """Trained by nobody; no option changes their shapes."""
-    patterns = PAIRS if count == 2 else TRIPLES
-    x = data(len(patterns), count)
-    batch = models.prepare({"x": x, "present": present_of(patterns)})
-    model = build(count, combination="product", num_pseudo=num_pseudo)
-    return jit(model.init)(jax.random.key(1), batch)["params"]
-
-
-def make_call(model: MEME):
-    """Jitted (params, x, present) -> loss [B], terms and the gradient of the summed loss."""
-
-    @jit
-    def call(params, x, present):
-        batch = models.prepare({"x": x, "present": present})
-
-        def total(params):
-            loss, terms = model.loss({"params": params}, jax.random.key(2), batch, jnp.int32(0))
-            return loss.sum(), (loss, terms)
-
-        (_, (loss, terms)), gradient = jax.value_and_grad(total, has_aux=True)(params)
-        return loss, terms, gradient
-
-    return call
-
-
-SETTINGS = {
-    "paper": (2, PAPER),
-    "code": (2, CODE),
-    "laplace": (2, {**PAPER, "combination": "mixture", "family": "laplace"}),
-    "product": (3, {**PAPER, "combination": "product"}),
-    "product-code": (3, {**CODE, "combination": "product"}),
-    "mixture": (3, {**PAPER, "combination": "mixture", "directions": "sum"}),
-}
-
-
-@functools.cache
-def setting(name: str):
-    """(model, its call), each compiled once for all tests."""
-    count, options = SETTINGS[name]
-    model = build(count, **options)
-    return model, make_call(model)
 
 
 @pytest.fixture
@@ -124,235 +52,6 @@ def call():
 @pytest.fixture
 def params():
     return parameters(2)
-
-
-# --- the formulas in NumPy, one row and one source at a time ------------------------------------
-
-
-def dense(params, x):
-    layer = params["Dense_0"]
-    return x @ np.asarray(layer["kernel"], np.float64) + np.asarray(layer["bias"], np.float64)
-
-
-def encoder(params, index, x):
-    loc, raw = np.split(dense(params["encoder"][f"m{index}"]["shared"], x), 2, axis=-1)
-    return loc, np.log1p(np.exp(raw)) + 1e-6
-
-
-def product(experts):
-    precision = sum(scale**-2 for _, scale in experts)
-    return sum(loc * scale**-2 for loc, scale in experts) / precision, precision**-0.5
-
-
-def kl_in_numpy(q, p):
-    (m, s), (n, t) = q, p
-    return (np.log(t / s) + (s**2 + (m - n) ** 2) / (2 * t**2) - 0.5).sum(-1)
-
-
-class Formula:
-    """The objective of one row; options are read from the model, arrays from its parameters."""
-
-    def __init__(self, model: MEME, params, x, noise):
-        self.model, self.params, self.x, self.noise = model, params, x, noise
-        self.family = {"normal": stats.norm, "laplace": stats.laplace}[model.shared.family]
-
-    def log_q(self, expert, z):
-        return self.family(*expert).logpdf(z).sum(-1)
-
-    def log_px(self, index, z, row):
-        spec = self.model.specs[index]
-        loc = dense(self.params["decoder"][spec.name], z)
-        return spec.weight * stats.norm(loc, NOISE).logpdf(self.x[spec.name][row]).sum()
-
-    def log_combined(self, experts, z):
-        if self.model.combination == "mixture":
-            return special.logsumexp([self.log_q(e, z) for e in experts]) - np.log(len(experts))
-        return self.log_q(product(experts), z)
-
-    def direction(self, source, others, row):
-        """Eq. 6 without log p(t), or Eq. 4 where there are no others; and the weight."""
-        q = encoder(self.params, source, self.x[f"m{source}"][row])
-        z = q[0] + q[1] * self.noise[:, source, row]  # [K + 1, D]
-        log_t = np.array([sum(self.log_px(o, zk, row) for o in others) for zk in z])
-        log_label = special.logsumexp(log_t) - np.log(len(log_t))
-        weight = np.exp(log_t[0] - log_label)
-        if not others:
-            every = [i for i in range(len(self.model.specs)) if i != source]
-            pseudo = {
-                i: encoder(self.params, i, np.asarray(self.params["pseudo"][f"m{i}"], np.float64))
-                for i in every
-            }
-            each = [
-                self.log_combined([(pseudo[i][0][n], pseudo[i][1][n]) for i in every], z[0])
-                for n in range(self.model.num_pseudo)
-            ]
-            ratio = special.logsumexp(each) - np.log(len(each)) - self.log_q(q, z[0])
-        else:
-            experts = [encoder(self.params, o, self.x[f"m{o}"][row]) for o in others]
-            if self.model.divergence == "analytic":
-                ratio = -kl_in_numpy(q, product(experts))
-            else:
-                ratio = self.log_combined(experts, z[0]) - self.log_q(q, z[0])
-        bracket = self.log_px(source, z[0], row) + ratio - log_t[0]
-        return weight * bracket + self.model.label_coefficient * log_label, weight
-
-    def log_label(self, source, others, row):
-        """The estimate of log q(t | s)."""
-        q = encoder(self.params, source, self.x[f"m{source}"][row])
-        z = q[0] + q[1] * self.noise[:, source, row]
-        each = [sum(self.log_px(o, zk, row) for o in others) for zk in z]
-        return special.logsumexp(each) - np.log(len(each))
-
-    def row(self, pattern, row):
-        here = list(np.flatnonzero(pattern))
-        bounds = [self.direction(s, [o for o in here if o != s], row)[0] for s in here]
-        if not bounds:
-            return 0.0
-        return np.mean(bounds) if self.model.directions == "mean" else np.sum(bounds)
-
-
-def formula(model, params, x, rows):
-    shape = (model.num_samples + 1, len(model.specs), rows, model.shared.dim)
-    draw = jax.random.normal if model.shared.family == "normal" else jax.random.laplace
-    return Formula(model, params, x, np.asarray(draw(jax.random.key(2), shape), np.float64))
-
-
-@pytest.mark.parametrize("name", SETTINGS)
-def test_objective_against_numpy(name):
-    """Rows of every kind, likelihoods with weights, on the noise that the model draws."""
-    model, call = setting(name)
-    count = len(model.specs)
-    patterns = PAIRS if count == 2 else TRIPLES
-    params, x = parameters(count), data(len(patterns), count)
-    loss, terms, _ = call(params, x, present_of(patterns))
-    reference = formula(model, params, x, len(patterns))
-    expected = [reference.row(pattern, row) for row, pattern in enumerate(patterns)]
-    np.testing.assert_allclose(-loss, expected, rtol=2e-5, atol=2e-4)
-    np.testing.assert_array_equal(terms["bound"], -loss)
-    weight = reference.direction(0, list(range(1, count)), 0)[1]
-    np.testing.assert_allclose(terms["weight/m0"][0], weight, rtol=1e-4)
-    assert 0 < weight <= model.num_samples + 1
-
-
-# --- worlds whose likelihood is known -----------------------------------------------------------
-
-
-def exact_world(num_samples: int, moved: float = 0.0):
-    """p(z) = N(0, 1), linear decoders, and encoders that are the exact single posteriors.
-
-    Then p(s|z) p(z|t) / (q(z|s) q(t|z)) = p(s) / p(t) at every z.
-    """
-    generator = np.random.default_rng(3)
-    model = build(dim=1, num_samples=num_samples, weight=1.0, **PAPER)
-    params = {"encoder": {}, "decoder": {}, "likelihood": {}, "pseudo": {}}
-    loadings = []
-    for s in model.specs:
-        a, b = generator.normal(size=s.shape), generator.normal(size=s.shape)
-        variance = 1 / (1 + a @ a / NOISE**2)
-        to_mean = variance * a / NOISE**2
-        raw = np.log(np.expm1(np.sqrt(variance) - 1e-6))
-        kernel = jnp.float32(np.stack([to_mean, np.zeros_like(a)], 1))
-        bias = jnp.float32([moved - to_mean @ b, raw + moved])
-        params["encoder"][s.name] = {"shared": {"Dense_0": {"kernel": kernel, "bias": bias}}}
-        params["decoder"][s.name] = {"Dense_0": {"kernel": jnp.float32(a[None]), "bias": b}}
-        params["decoder"][s.name]["Dense_0"]["bias"] = jnp.float32(b)
-        params["likelihood"][s.name] = {}
-        params["pseudo"][s.name] = jnp.zeros((4, *s.shape))
-        loadings.append((a, b))
-    return model, params, loadings
-
-
-def log_marginals(loadings, x):
-    """log p(s), log p(t), log p(s, t) of the exact world."""
-
-    def log_p(*parts):
-        a, b = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-        covariance = np.outer(a, a) + NOISE**2 * np.eye(len(a))
-        return stats.multivariate_normal(b, covariance)
-
-    (s, t), (x_s, x_t) = loadings, (x["m0"], x["m1"])
-    both = log_p(s, t).logpdf(np.concatenate([x_s, x_t], 1))
-    return log_p(s).logpdf(x_s), log_p(t).logpdf(x_t), both
-
-
-def draws_of_the_bound(model, params, x, keys: int):
-    batch = models.prepare({"x": x})
-
-    @jit
-    def evaluate(rng):
-        call = jax.vmap(lambda key: model.loss({"params": params}, key, batch, jnp.int32(0))[1])
-        return call(jax.random.split(rng, keys))
-
-    return {name: np.asarray(v, np.float64) for name, v in evaluate(jax.random.key(5)).items()}
-
-
-def test_with_exact_encoders_the_pair_has_its_conditional_likelihood():
-    """Half of log p(s|t) + log p(t|s), from below, closer as K grows; the weight has mean 1."""
-    x = data(6)
-    gaps = []
-    for samples in (1, 60):
-        model, params, loadings = exact_world(samples)
-        found = draws_of_the_bound(model, params, x, 2000)
-        log_s, log_t, both = log_marginals(loadings, x)
-        exact = both - (log_s + log_t) / 2
-        error = found["bound"].std(0) / np.sqrt(2000)
-        gaps.append((exact - found["bound"].mean(0)).mean())
-        assert np.all(found["bound"].mean(0) < exact + 4 * error)
-        for name in ("weight/m0", "weight/m1"):
-            error = found[name].std(0) / np.sqrt(2000)
-            np.testing.assert_array_less(np.abs(found[name].mean(0) - 1), 4 * error)
-            assert found[name].max() <= samples + 1 + 1e-4
-    assert gaps[1] < 0.02 < 0.05 < gaps[0]
-
-
-def test_with_other_encoders_it_stays_below():
-    """The prior is p(z|t) itself: log p(s|t) = log N(s; A m + b, A V A' + noise)."""
-    x = data(6)
-    model, params, loadings = exact_world(60, moved=0.3)
-    found = draws_of_the_bound(model, params, x, 500)
-    exact = np.zeros(6)
-    for source, other in ((0, 1), (1, 0)):
-        loc, scale = encoder(params, other, x[f"m{other}"])
-        a, b = loadings[source]
-        for row in range(6):
-            covariance = scale[row] ** 2 * np.outer(a, a) + NOISE**2 * np.eye(len(a))
-            world = stats.multivariate_normal(a * loc[row] + b, covariance)
-            exact[row] += world.logpdf(x[f"m{source}"][row]) / 2
-    mean, error = found["bound"].mean(0), found["bound"].std(0) / np.sqrt(500)
-    assert np.all(mean < exact + 4 * error)
-    assert np.all(mean > exact - 3.0)
-
-
-def test_one_modality_with_one_pseudo_sample_has_the_elbo_of_that_prior():
-    """E L(s) = log p(s) - KL(q(z|s) || p(z|s)) with p(z) = p(z | u) of the other modality."""
-    model = build(num_pseudo=1, num_samples=1, weight=1.0, **PAPER)
-    patterns = np.array([[1, 0], [0, 1], [1, 0]], bool)
-    params, x = parameters(2, 1), data(3)
-    batch = models.prepare({"x": x, "present": present_of(patterns)})
-
-    @jit
-    def evaluate(rng):
-        call = jax.vmap(lambda key: model.loss({"params": params}, key, batch, jnp.int32(0))[0])
-        return -call(jax.random.split(rng, 4000))
-
-    found = np.asarray(evaluate(jax.random.key(0)), np.float64)
-    for row, source in enumerate((0, 1, 0)):
-        u = np.asarray(params["pseudo"][f"m{1 - source}"], np.float64)[0]
-        loc, scale = encoder(params, 1 - source, u)
-        layer = params["decoder"][f"m{source}"]["Dense_0"]
-        a = np.asarray(layer["kernel"], np.float64).T
-        b = np.asarray(layer["bias"], np.float64)
-        s = x[f"m{source}"][row]
-        covariance = a @ np.diag(scale**2) @ a.T + NOISE**2 * np.eye(len(s))
-        log_p = stats.multivariate_normal(a @ loc + b, covariance).logpdf(s)
-        precision = np.diag(scale**-2) + a.T @ a / NOISE**2
-        mean = np.linalg.solve(precision, loc / scale**2 + a.T @ (s - b) / NOISE**2)
-        q_loc, q_scale = encoder(params, source, s)
-        away = q_loc - mean
-        kl = 0.5 * (np.trace(precision * q_scale**2) + away @ precision @ away - 2)
-        kl -= np.log(q_scale).sum() + 0.5 * np.linalg.slogdet(precision)[1]
-        error = found[:, row].std() / np.sqrt(4000)
-        assert abs(found[:, row].mean() - (log_p - kl)) < 4 * error
 
 
 # --- gradients ----------------------------------------------------------------------------------
