@@ -53,7 +53,7 @@ def _number(value: float) -> str:
         return "-"
     if float(value).is_integer() and abs(value) > 1:
         return f"{value:.0f}"
-    return f"{value:.3f}" if abs(value) >= 0.1 or not value else f"{value:.3g}"
+    return f"{value:.3f}" if abs(value) >= 0.01 or not value else f"{value:.2g}"
 
 
 def _given(result: Result, names: Sequence[str]) -> dict[str, np.ndarray]:
