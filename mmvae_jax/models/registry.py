@@ -8,7 +8,18 @@ from types import ModuleType
 from typing import Any
 
 from mmvae_jax import likelihoods, networks, rules
-from mmvae_jax.models import jmvae, latents, meme, mmvae_plus, mvae
+from mmvae_jax.models import (
+    dmvae,
+    dmvae_hybrid,
+    jmvae,
+    latents,
+    meme,
+    mmjsd,
+    mmvae,
+    mmvae_plus,
+    mopoe,
+    mvae,
+)
 from mmvae_jax.models.base import MultimodalVAE
 from mmvae_jax.rules import Rule
 from mmvae_jax.types import ModalitySpec, UserError, nearest
@@ -16,9 +27,14 @@ from mmvae_jax.types import ModalitySpec, UserError, nearest
 # Each module offers `from_config(model, objective, specs)` and RULES, {"model.x" or
 # "objective.y": rule} for the keys that its config has beside those of COMMON_RULES.
 MODELS: dict[str, ModuleType] = {
+    "dmvae": dmvae,
+    "dmvae_hybrid": dmvae_hybrid,
     "jmvae": jmvae,
     "meme": meme,
+    "mmjsd": mmjsd,
+    "mmvae": mmvae,
     "mmvae_plus": mmvae_plus,
+    "mopoe": mopoe,
     "mvae": mvae,
 }
 
@@ -36,7 +52,8 @@ def network_options(key: str, value: Any) -> None:
                 kind = "a list of sizes" if isinstance(known[name], tuple) else "one size"
                 rules.fail(f"{key}.{family}.{name}", size, kind)
             for item in size if isinstance(size, list | tuple) else [size]:
-                rules.integer(1)(f"{key}.{family}.{name}", item)
+                least = 0 if known[name] == 0 else 1  # 0 where that is the default: "as another"
+                rules.integer(least)(f"{key}.{family}.{name}", item)
 
 
 # What `config.model.modalities.<name>` may say of one modality, in place of the general value.

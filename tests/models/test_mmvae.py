@@ -322,7 +322,7 @@ def test_the_gap_to_the_likelihood_falls_as_one_over_k():
     for samples in (4, 16):
         model, params, x = beside_the_exact_posterior("iwae", samples)
         exact = worlds.exact_log_likelihood(model, params, x, prior_scale=1.6)
-        value, error = mean_and_error(model, params, x, 40_000)
+        value, error = worlds.mean_and_error(model, params, models.prepare({"x": x}), 40_000)
         gaps.append((exact - value).mean())
         assert gaps[-1] > 10 * np.linalg.norm(error) / ROWS
     assert gaps[0] / gaps[1] == pytest.approx(4.0, rel=0.25)
@@ -341,22 +341,13 @@ def pair(size: float = 0.4, **options: Any) -> tuple[MMVAE, Any, Any]:
     return model, {**params, "encoder": encoder}, worlds.arrays(model, ROWS)
 
 
-def mean_and_error(model: MMVAE, params: Any, x: Any, count: int = 2000) -> Any:
-    keys = jax.random.split(jax.random.key(3), count)
-    rows = models.prepare({"x": x})
-    variables = {"params": params}
-    loss = jax.jit(jax.vmap(lambda k: model.loss(variables, k, rows, jnp.int32(0))[0]))(keys)
-    bounds = -np.asarray(loss)
-    return bounds.mean(0), bounds.std(0) / np.sqrt(count)
-
-
 def test_both_bounds_lie_below_the_likelihood_and_the_tighter_one_above_the_looser():
     values = {}
     for bound in ("looser", "tighter"):
         for samples in (1, 8):
             model, params, x = pair(num_samples=samples, bound=bound)
             exact = worlds.exact_log_likelihood(model, params, x)
-            value, error = mean_and_error(model, params, x)
+            value, error = worlds.mean_and_error(model, params, models.prepare({"x": x}), 2000)
             assert np.all(value < exact + 4 * error)
             values[bound, samples] = value
     for bound in ("looser", "tighter"):
@@ -368,16 +359,13 @@ def test_both_bounds_lie_below_the_likelihood_and_the_tighter_one_above_the_loos
 def test_importance_sampled_elbo_is_the_mean_of_the_experts_elbos():
     """Its expectation in closed form: E under q_r of log p(x_d | z) for a linear decoder."""
     model, params, x = pair(0.2, estimator="elbo")
-    value, error = mean_and_error(model, params, x, 20_000)
+    value, error = worlds.mean_and_error(model, params, models.prepare({"x": x}), 20_000)
     p, x = worlds.as_float64(params), worlds.as_float64(x)
     expected = np.zeros(ROWS)
     for loc, scale in posteriors(model, p, x):
         expected -= worlds.normal_kl(loc, scale) / 2
         for spec in model.specs:
-            kernel = p["decoder"][spec.name]["Dense_0"]["kernel"]
-            spread = ((scale**2) @ (kernel**2)).sum(-1)  # trace of the predicted covariance
-            at_mean = worlds.log_px(p, spec, loc, x)
-            expected += (at_mean - 0.5 * spread / spec.likelihood_scale**2) / 2
+            expected += worlds.expected_log_px(p, spec, loc, scale, x) / 2
     assert np.all(error < 0.2)
     assert np.all(np.abs(value - expected) < 4 * error)
 

@@ -179,6 +179,14 @@ def train(model: Any, x: Any, steps: int) -> tuple[Any, np.ndarray]:
     return {"params": params}, np.asarray(losses)
 
 
+def mean_and_error(model: Any, params: Any, rows: Any, count: int) -> tuple[Any, Any]:
+    """Mean of minus the loss over ``count`` keys [B], and its standard error."""
+    keys, variables = jax.random.split(jax.random.key(3), count), {"params": params}
+    loss = jax.jit(jax.vmap(lambda k: model.loss(variables, k, rows, jnp.int32(0))[0]))(keys)
+    bounds = -np.asarray(loss, np.float64)
+    return bounds.mean(0), bounds.std(0) / np.sqrt(count)
+
+
 # --- once more, in float64 ------------------------------------------------------------------------
 
 
@@ -203,6 +211,13 @@ def log_px(params: Any, spec: ModalitySpec, code: np.ndarray, x: Any) -> np.ndar
     density = DENSITIES[spec.likelihood](code @ layer["kernel"] + layer["bias"])
     scaled = DENSITIES[spec.likelihood](density.mean(), spec.likelihood_scale)
     return scaled.logpdf(x[spec.name]).sum(-1)
+
+
+def expected_log_px(params: Any, spec: ModalitySpec, loc: Any, scale: Any, x: Any) -> np.ndarray:
+    """E log p(x | code) [B] over a normal code, for a linear decoder and a normal likelihood."""
+    kernel = params["decoder"][spec.name]["Dense_0"]["kernel"]
+    spread = (scale**2 @ kernel**2).sum(-1)  # trace of the covariance of what is predicted
+    return log_px(params, spec, loc, x) - 0.5 * spread / spec.likelihood_scale**2
 
 
 def normal_kl(loc_q, scale_q, loc_p=0.0, scale_p=1.0) -> np.ndarray:
