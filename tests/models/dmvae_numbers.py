@@ -10,6 +10,7 @@ import numpy as np
 import scipy.special
 from scipy import stats
 
+from mmvae_jax import models
 from mmvae_jax.models.dmvae import DMVAE
 from mmvae_jax.models.dmvae_hybrid import HybridDMVAE
 from mmvae_jax.models.hybrid_latents import HybridLatents
@@ -104,6 +105,14 @@ def raw_batch(model: DMVAE) -> dict:
     weight = np.ones(ROWS, np.float32)
     weight[3] = 0.0
     return {"x": x, "present": present, "weight": weight}
+
+
+def random_params(model: DMVAE):
+    """Parameters of the model's shapes, nothing 0, no two modalities alike."""
+    generator = np.random.default_rng(3)
+    batch = models.prepare(raw_batch(model))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), batch))["params"]
+    return jax.tree.map(lambda x: np.float32(0.3 * generator.normal(size=x.shape)), shapes)
 
 
 class Numbers:
