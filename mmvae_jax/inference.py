@@ -285,7 +285,7 @@ def _matching(array: np.ndarray, spec: ModalitySpec) -> np.ndarray:
 
 def _stored(mean: np.ndarray, spec: ModalitySpec) -> np.ndarray:
     """Decoder means in the dtype that the modality is stored in."""
-    if spec.likelihood == "categorical":
+    if spec.num_classes:
         return mean.argmax(-1).astype(spec.dtype)
     if spec.dtype == "uint8":
         return np.round(np.clip(mean, 0.0, 1.0) * 255.0).astype(np.uint8)
