@@ -17,9 +17,12 @@ accelerator.
 is MNIST with its labels, whose pseudo-samples are relaxed one-hot vectors.
 
 The objective is that of the published code (`variant=code`): log q(t|s) times 10, the sum of the
-directions, the divergence in closed form. `variant=paper` is Eq. 6 to the letter. For more than two
-modalities, which the paper sketches, set `--config.data.num_modalities=3
---config.model.combination=mixture --config.objective.divergence=sampled`, or `product`.
+directions, the divergence in closed form. `variant=paper` is Eq. 6 to the letter. With a factor of
+1 its terms in log q(t|z) cancel in the mean, and it learns slowly: after 500 steps on polydigits
+(8,000 tuples, one seed) conditional coherence is 0.13; with a factor of 10 alone it is 0.44, and
+0.41 as in the code. For more than two modalities, which the paper sketches, set
+`--config.data.num_modalities=3 --config.model.combination=product`, or `mixture` with
+`--config.objective.divergence=sampled`.
 
 There is no p(z): `bound/test` and likelihoods are skipped, and the best checkpoint is the latest.
 """
