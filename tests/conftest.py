@@ -12,6 +12,8 @@ from mmvae_jax import data, runner
 # Shapes and dtypes that only fit by silent promotion are mistakes here.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+# Nearly all of the suite's time is compilation of programs that run once.
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture

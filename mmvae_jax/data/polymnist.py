@@ -33,13 +33,13 @@ _FILES = (
     "PolyMNIST's (train/m0/0.0.png ...)"
 )
 
-# Five backgrounds from two photographs: (photograph, shrunken by, order of the channels).
-_DERIVED = (
-    (0, 2, (0, 1, 2)),
-    (1, 2, (0, 1, 2)),
-    (0, 4, (2, 0, 1)),
-    (1, 4, (1, 2, 0)),
-    (0, 1, (1, 0, 2)),
+# Five motifs of the two photographs of scikit-learn: (photograph, rows, columns).
+_MOTIFS = (
+    (0, slice(0, 210), slice(330, 640)),  # sky and lake
+    (0, slice(30, 330), slice(70, 350)),  # pagoda
+    (0, slice(280, 427), slice(0, 640)),  # trees
+    (1, slice(80, 360), slice(170, 450)),  # petals
+    (1, slice(0, 427), slice(0, 170)),  # leaves
 )
 
 
@@ -60,7 +60,7 @@ def load(
         empty: ``mnist`` under the folder that the environment variable MMVAE_DATA_DIR names.
       num_modalities: 2 to 5.
       backgrounds: folder of images, one per modality in the order of their names; empty: five
-        pictures derived from the two photographs of scikit-learn. Not used with published images.
+        parts of the two photographs of scikit-learn. Not used with published images.
       num_train: at most so many training tuples; 0: all.
       num_validation: tuples held out of the 60,000 training ones. Made from IDX files, no MNIST
         image is in both. 0 holds none out (the published size of training): validation then
@@ -104,11 +104,8 @@ def _backgrounds(folder: str, count: int) -> tuple[list[np.ndarray], str]:
         origin = f"the backgrounds in {path}; not the published data"
         return images.read_backgrounds(path, count, SIZE), origin
     photographs = grounds.bundled_photographs()
-    pictures = [
-        np.rint(grounds.shrink(photographs[index], factor)).astype(np.uint8)[..., channels]
-        for index, factor, channels in _DERIVED[:count]
-    ]
-    origin = "backgrounds derived from scikit-learn's two photographs; not the published data"
+    pictures = [photographs[index][rows, columns] for index, rows, columns in _MOTIFS[:count]]
+    origin = "five motifs of scikit-learn's two photographs; not the published data"
     return pictures, origin
 
 
