@@ -21,6 +21,14 @@ from mmvae_jax.types import ModalitySpec
 
 SIZE = 4
 FLOOR = 1e-6  # of every scale, as documented in `distributions`
+# Most programs here run a few times: their optimisation would take longer than they do.
+quick_jit = functools.partial(
+    jax.jit,
+    compiler_options={
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    },
+)
 DENSITIES = {"normal": stats.norm, "laplace": stats.laplace}
 
 
@@ -71,7 +79,8 @@ def batch(model: Any, rows: int = 6, seed: int = 0, present: np.ndarray | None =
 def random_params(model: Any, seed: int = 0, size: float = 0.5) -> Any:
     """Parameters without symmetries: nothing is 0, and no two modalities are alike."""
     rng = np.random.default_rng(seed)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), batch(model))["params"]
+    x = {s.name: np.zeros((1, *s.shape), s.dtype) for s in model.specs}
+    shapes = jax.eval_shape(model.init, jax.random.key(0), {"x": x})["params"]
     return jax.tree.map(
         lambda leaf: jnp.asarray(size * rng.normal(size=leaf.shape), jnp.float32), shapes
     )
@@ -81,7 +90,7 @@ def random_params(model: Any, seed: int = 0, size: float = 0.5) -> Any:
 def compiled(model: Any) -> Any:
     """One program: (params, x, present [M, B], rng) to (loss [B], terms, gradient of its sum)."""
 
-    @jax.jit
+    @quick_jit
     def run(params, x, present, rng):
         here = {name: present[i] for i, name in enumerate(model.names)}
         rows = models.prepare({"x": x, "present": here})
@@ -169,14 +178,20 @@ def train(model: Any, x: Any, steps: int) -> tuple[Any, np.ndarray]:
         return (optax.apply_updates(params, updates), state), loss
 
     @jax.jit
-    def run(key):
-        params = model.init(key, rows)["params"]
+    def run(params, key):
         carry = (params, optimizer.init(params))
         (params, _), losses = jax.lax.scan(step, carry, jax.random.split(key, steps))
         return params, losses
 
-    params, losses = run(jax.random.key(0))
+    params, losses = run(random_params(model, size=0.3), jax.random.key(0))
     return {"params": params}, np.asarray(losses)
+
+
+def label_accuracy(model: Any, variables: Any, x: Any) -> float:
+    """How often the label drawn from the first view is the right one."""
+    rows = models.prepare({"x": x})
+    draw = quick_jit(lambda key: model.conditional(variables, key, rows, ("m0",), 1)["label"][0])
+    return float((np.asarray(draw(jax.random.key(2))).argmax(-1) == x["label"]).mean())
 
 
 def mean_and_error(model: Any, params: Any, rows: Any, count: int) -> tuple[Any, Any]:
