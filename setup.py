@@ -38,7 +38,12 @@ setup(
     ],
     extras_require={
         # Other minor versions of ruff format differently.
-        "test": ["hypothesis>=6.140,<7", "pytest>=9,<10", "ruff>=0.17,<0.18"],
+        "test": [
+            "hypothesis>=6.140,<7",
+            "pytest>=9,<10",
+            "pytest-xdist>=3.8,<4",
+            "ruff>=0.17,<0.18",
+        ],
         "cuda": ["jax[cuda12]>=0.10,<0.12"],
         "tpu": ["jax[tpu]>=0.10,<0.12"],
     },
