@@ -83,6 +83,7 @@ def measure(
     plan = Plan.from_config(ConfigDict(config), split)
     mesh = sharding.data_mesh()
     sharding.check_batch_size(plan.batch_size, mesh)
+    model = plan.fitted(model, mesh)
     rows = {"x": split.x, "present": split.present}
     if split.label is not None:
         rows["label"] = split.label

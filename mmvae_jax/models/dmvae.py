@@ -169,7 +169,11 @@ class DMVAE(MultimodalVAE):
         if self.single_expert_prior:
             single = jax.vmap(self._with_prior)(shared)
         every = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), joint, single)
-        return every, jnp.concatenate([present.sum(0, keepdims=True) > 1, present])
+        return every, self.has_source(present)
+
+    def has_source(self, present: Array) -> Array:
+        """Which posteriors of `sources` a row with these modalities [M, B] has: bool [S, B]."""
+        return jnp.concatenate([present.sum(0, keepdims=True) > 1, present])
 
     def _with_prior(self, expert: Parameters) -> Parameters:
         return self.shared.product(jax.tree.map(lambda x: x[None], expert))
@@ -243,7 +247,7 @@ class DMVAE(MultimodalVAE):
             name: jnp.broadcast_to(block.code[None], (sources, *block.code.shape))
             for name, block in private.items()
         }
-        return self.score(variables, batch, shared.code, codes, self.sees)
+        return self.score(variables, batch, shared.code, codes, self.sees, self.has_source)
 
     def kls(self, shared: Block, private: Mapping[str, Block], present: Array) -> KLs:
         """KL of every posterior to its prior; 0 where there is none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmvae_jax import likelihoods, networks
+from mmvae_jax.models import packing
 from mmvae_jax.models.latents import Experts, LatentSpace, Parameters
 from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, UserError, Variables
 
@@ -27,6 +28,9 @@ class Modalities:
         leave one trunk.
       compute_dtype: ``float32`` or ``bfloat16``, inside networks only.
       remat: recompute decoder activations in the backward pass instead of keeping them.
+      kinds: the rows of every batch, where that is known (see ``packing``): (which modalities they
+        have, how many of them there are). Then `experts` and `score` run no network on what is
+        absent. Results are the same; with other batches they are NaN.
     """
 
     specs: tuple[ModalitySpec, ...]
@@ -34,6 +38,7 @@ class Modalities:
     separate_encoders: bool = True
     compute_dtype: str = "float32"
     remat: bool = False
+    kinds: packing.Kinds = ()
 
     # --- parameters ---------------------------------------------------------------------------
 
@@ -139,15 +144,35 @@ class Modalities:
         return shared, self.private_space(spec).posterior(raw["private"])
 
     def experts(self, variables: Variables, batch: Batch) -> Experts:
-        """Runs every encoder on a prepared batch."""
+        """Runs every encoder on a prepared batch; absent modalities may give anything finite."""
         shared, private = [], {}
-        for spec in self.specs:
+        sizes = packing.most(self.kinds, lambda present: present) if self.kinds else None
+        for index, spec in enumerate(self.specs):
             x = self.encoder_input(spec, batch["x"][spec.name])
-            expert, own = self.encode_one(variables, spec, x)
+            if sizes is None:
+                expert, own = self.encode_one(variables, spec, x)
+            else:
+                here = batch["present"][spec.name]
+                expert, own = self._encode_rows(variables, spec, x, here, int(sizes[index]))
             shared.append(expert)
             if own is not None:
                 private[spec.name] = own
         return Experts(jax.tree.map(lambda *rows: jnp.stack(rows), *shared), private)
+
+    def _encode_rows(
+        self, variables: Variables, spec: ModalitySpec, x: Array, rows: Array, size: int
+    ) -> tuple[Parameters, Parameters | None]:
+        """`encode_one` on at most ``size`` ``rows`` [B], and the priors for the others."""
+        index = packing.pack(rows, size)
+        shared, private = self.encode_one(variables, spec, packing.take(x, index, 0))
+
+        def put(prior: Parameters, found: Parameters) -> Parameters:
+            return jax.tree.map(lambda p, q: packing.put(p, index, q, rows, 0), prior, found)
+
+        shared = put(self.shared.prior(rows.shape), shared)
+        if private is None:
+            return shared, None
+        return shared, put(self.private_space(spec).prior(rows.shape), private)
 
     # --- decode -------------------------------------------------------------------------------
 
@@ -201,11 +226,12 @@ class Modalities:
         shared: Array,
         private: Mapping[str, Array],
         sees: np.ndarray,
+        living: Callable[[Array], Array] | None = None,
     ) -> Array:
         """log p(x_m | codes of stratum s) for the pairs that ``sees`` names, [..., S, M, B].
 
-        One call of each decoder, on the strata that it sees. Other pairs, and absent modalities,
-        are 0; likelihood weights (lambda) are not applied.
+        One call of each decoder, on the strata that it sees. Other pairs, absent modalities and
+        what does not live are 0; likelihood weights (lambda) are not applied.
 
         Args:
           variables: Flax collections.
@@ -213,20 +239,58 @@ class Modalities:
           shared: codes [..., S, B, D].
           private: codes {name: [..., S, B, W]}.
           sees: bool [S, M], static: which decoder sees which stratum.
+          living: which strata live in a row that has these modalities: bool [M, N] to [S, N].
+            Default: all.
         """
-        present = self.present(batch)
+
+        def pairs(present: Array) -> Array:
+            """Which codes are scored, [S, M, N]."""
+            seen = present[None] & sees[..., None]
+            return seen if living is None else seen & living(present)[:, None]
+
+        alive = pairs(self.present(batch))
+        sizes = packing.most(self.kinds, pairs).sum(0) if self.kinds else None
         columns = []
         for index, spec in enumerate(self.specs):
             strata = np.flatnonzero(sees[:, index])
             column = jnp.zeros(shared.shape[:-1])
             if strata.size:
+                codes = shared[..., strata, :, :]
                 own = private.get(spec.name)
                 own = None if own is None else own[..., strata, :, :]
-                found = self.log_px(variables, batch, spec, shared[..., strata, :, :], own)
-                here = jnp.broadcast_to(present[index], found.shape)
+                here = jnp.broadcast_to(alive[strata, index], codes.shape[:-1])
+                if sizes is None:
+                    found = self.log_px(variables, batch, spec, codes, own)
+                else:
+                    rows, size = alive[strata, index], int(sizes[index])
+                    found = self._score_rows(variables, batch, spec, codes, own, rows, size)
                 column = column.at[..., strata, :].set(jnp.where(here, found, 0.0))
             columns.append(column)
         return jnp.stack(columns, axis=-2)
+
+    def _score_rows(
+        self,
+        variables: Variables,
+        batch: Batch,
+        spec: ModalitySpec,
+        shared: Array,
+        private: Array | None,
+        rows: Array,
+        size: int,
+    ) -> Array:
+        """`log_px` of codes [..., S, B, D] where ``rows`` [S, B], at most ``size``; 0 elsewhere."""
+        index = packing.pack(rows.reshape(-1), size)
+
+        def packed(codes: Array) -> Array:
+            flat = codes.reshape(*codes.shape[:-3], rows.size, codes.shape[-1])
+            return packing.take(flat, index, -2)
+
+        x = packing.take(batch["x"][spec.name], index % rows.shape[1], 0)
+        own = None if private is None else packed(private)
+        parameters = self.decode_one(variables, spec, packed(shared), own)
+        found = self.likelihood(spec).log_prob(parameters, x)
+        nothing = jnp.zeros((*shared.shape[:-3], rows.size))
+        return packing.put(nothing, index, found, rows, -1).reshape(shared.shape[:-1])
 
     @property
     def weights(self) -> np.ndarray:

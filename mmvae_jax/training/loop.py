@@ -102,6 +102,7 @@ def fit(
     plan = Plan.from_config(config, split)
     mesh = sharding.data_mesh()
     sharding.check_batch_size(plan.batch_size, mesh)
+    model = plan.fitted(model, mesh)
     optimizer = optimizers.make(config.optimizer, plan.total_steps)
     rows = {"x": split.x, "present": split.present}
     if split.label is not None:

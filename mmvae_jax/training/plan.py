@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 
 from mmvae_jax import data
 from mmvae_jax.types import UserError, nearest
@@ -74,6 +75,20 @@ class Plan:
         line = (step // self.log_every + 1) * self.log_every
         checkpoint = (step // self.checkpoint_every + 1) * self.checkpoint_every
         return min(line, checkpoint, self.total_steps)
+
+    def fitted(self, model: Any, mesh: Mesh) -> Any:
+        """The model for the batches of this plan: told what rows they hold, where that is set.
+
+        On several devices it stays as it is: every device would need rows that others have.
+        """
+        if not self.mix or mesh.size > 1:
+            return model
+        # What rows of the group "other" have varies: they count as whole.
+        kinds = tuple(
+            (tuple(group in (name, "complete", "other") for name in model.names), count)
+            for group, (_, count) in self.mix.items()
+        )
+        return dataclasses.replace(model, kinds=kinds)
 
     def indices(self, start: int, stop: int) -> np.ndarray:
         """Rows of the batches of steps start..stop-1, filled up with -1 to [log_every, batch]."""
