@@ -17,8 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mmvae_jax import experts
-from mmvae_jax.distributions import Concrete
+from mmvae_jax import distributions, experts
 from mmvae_jax.models.latents import LatentSpace, Parameters
 from mmvae_jax.types import Array, PRNGKey
 
@@ -146,7 +145,7 @@ class HybridLatents:
     ) -> Array:
         """Reparameterised draws [*sample_shape, ..., D], categoricals as log z."""
         log_z = [
-            Concrete(self.temperature, logits).sample_log(
+            distributions.Concrete(self.temperature, logits).sample_log(
                 seed=jax.random.fold_in(rng, index + 1), sample_shape=sample_shape
             )
             for index, logits in enumerate(self._by_run(parameters))
@@ -157,7 +156,7 @@ class HybridLatents:
     def factor_log_prob(self, parameters: Parameters, z: Array) -> Array:
         """Log-density of each factor of codes z [..., D]: [..., num_factors]."""
         densities = [
-            Concrete(self.temperature, logits).log_prob_of_log(run.of(z))
+            distributions.Concrete(self.temperature, logits).log_prob_of_log(run.of(z))
             for run, logits in zip(self.runs, self._by_run(parameters), strict=True)
         ]
         normal = self.normals.factor_log_prob(parameters, z[..., self.num_logits :])
