@@ -95,6 +95,7 @@ def base() -> ConfigDict:
             "seed": 0,
             "batch_size": 256,
             "split": "test",  # test | validation: what every metric is measured on
+            "metrics": "",  # names separated by commas; "": all of evaluation/registry.py
             "num_examples": 0,  # 0: every example of it
             "bound_samples": 32,
             "probe_train": 5000,  # training examples for the linear probes; 0: all

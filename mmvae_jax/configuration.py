@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mmvae_jax import data, models
+from mmvae_jax import data, evaluation, models
 from mmvae_jax.data import labels, missingness
 from mmvae_jax.rules import Rule, choice, fail, integer, of_type, real
 from mmvae_jax.types import UserError, nearest
@@ -28,6 +28,12 @@ def _batch_mix(key: str, value: Any) -> None:
         integer(0)(f"{key}.{group}", count)
 
 
+def _metrics(key: str, value: Any) -> None:
+    """Names of metrics, separated by commas."""
+    of_type(str)(key, value)
+    evaluation.chosen(value)
+
+
 # The sections that no model and no data set changes.
 RULES: dict[str, Rule] = {
     "seed": _SEED,
@@ -46,6 +52,7 @@ RULES: dict[str, Rule] = {
     "evaluation.seed": _SEED,
     "evaluation.batch_size": integer(1),
     "evaluation.split": choice("test", "validation"),
+    "evaluation.metrics": _metrics,
     "evaluation.num_examples": integer(0),
     "evaluation.bound_samples": integer(1),
     "evaluation.probe_train": integer(0),

@@ -81,6 +81,7 @@ def test_every_rule_belongs_to_a_key_and_every_key_has_a_rule(dataset):
         ("data.rest", "all", "must be one of 'each', 'one'"),
         ("data.always", 1, "must be of type str"),
         ("data.labels_per_class", -1, "at least 0"),
+        ("evaluation.metrics", "bound/tset", "did you mean 'bound/test'?"),
         ("evaluation.figures", 1, "must be of type bool, not int"),
     ],
 )

@@ -24,7 +24,7 @@ ALLOWED = {
     "evaluation": PURE | {"models", "data", "training"},
     "report": PURE | {"models", "data", "training", "evaluation"},
     "inference": PURE | {"models", "data", "training"},
-    "configuration": {"types", "rules", "models", "data"},
+    "configuration": {"types", "rules", "models", "data", "evaluation"},
     "runner": PURE
     | {"models", "data", "training", "evaluation", "report", "inference", "configuration"},
     "benchmark": {"types", "configuration", "data", "models", "training"},

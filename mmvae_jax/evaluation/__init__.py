@@ -3,7 +3,7 @@
 from mmvae_jax.evaluation.bound import validation_bound
 from mmvae_jax.evaluation.context import Context, Settings
 from mmvae_jax.evaluation.driver import evaluate
-from mmvae_jax.evaluation.registry import METRICS
+from mmvae_jax.evaluation.registry import METRICS, chosen
 from mmvae_jax.evaluation.result import (
     RESULTS_FILE,
     NotApplicable,
@@ -20,6 +20,7 @@ __all__ = [
     "NotApplicable",
     "Result",
     "Settings",
+    "chosen",
     "evaluate",
     "load_results",
     "results_file",

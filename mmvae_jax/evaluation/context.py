@@ -27,6 +27,7 @@ class Settings:
       seed: of every random draw, and of the classifiers.
       split: ``test``, or ``validation``: what every metric is measured on. Choices between
         models are made on ``validation``, so that none is made on the test rows.
+      metrics: names of the registry, separated by commas; empty means all.
       num_examples: rows of it that are used; 0 means all.
       bound_samples: K of ``bound/test`` and ``bound/validation``.
       probe_train: training rows that the linear probes learn from; 0 means all.
@@ -38,6 +39,7 @@ class Settings:
     batch_size: int = 256
     seed: int = 0
     split: str = "test"
+    metrics: str = ""
     num_examples: int = 0
     bound_samples: int = 32
     probe_train: int = 5000

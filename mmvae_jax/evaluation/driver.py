@@ -17,8 +17,14 @@ from tqdm import tqdm
 
 from mmvae_jax.evaluation import table
 from mmvae_jax.evaluation.context import Context, Settings
-from mmvae_jax.evaluation.registry import METRICS
-from mmvae_jax.evaluation.result import NotApplicable, Result, results_file, write_results
+from mmvae_jax.evaluation.registry import chosen
+from mmvae_jax.evaluation.result import (
+    NotApplicable,
+    Result,
+    load_results,
+    results_file,
+    write_results,
+)
 from mmvae_jax.types import Variables
 
 _log = logging.getLogger(__name__)
@@ -33,7 +39,7 @@ def evaluate(
     *,
     step: int,
 ) -> dict[str, Result]:
-    """Every registered metric of one model on the test rows, or on the validation rows.
+    """The metrics of one model, on the test rows or on the validation rows.
 
     The draws come from ``config.evaluation.seed`` alone: the same call gives the same numbers.
     With several processes each computes the same; process 0 writes and prints.
@@ -62,7 +68,8 @@ def evaluate(
     )
     first = jax.process_index() == 0
     results: dict[str, Result] = {}
-    with tqdm(METRICS.items(), desc="evaluate", disable=None if first else True) as progress:
+    metrics = chosen(context.settings.metrics)
+    with tqdm(metrics.items(), desc="evaluate", disable=None if first else True) as progress:
         for name, metric in progress:
             progress.set_postfix_str(name)
             results |= _run(name, metric, context)
@@ -72,7 +79,10 @@ def evaluate(
     )
     if first:
         file = results_file(context.settings.split)
-        write_results(context.workdir / file, results, context.skipped)
+        # Some metrics leave the numbers of the others as they are, if they are of the same step.
+        earlier = load_results(context.workdir / file).get("step")
+        same = bool(context.settings.metrics) and earlier is not None and earlier.value == step
+        write_results(context.workdir / file, results, context.skipped, merge=same)
         print(table.render(results, context.skipped, context.names), flush=True)
     return results
 

@@ -14,6 +14,7 @@ from mmvae_jax.evaluation import (
 )
 from mmvae_jax.evaluation.context import Context
 from mmvae_jax.evaluation.result import Result
+from mmvae_jax.types import UserError, nearest
 
 Metric = Callable[[Context], dict[str, Result]]
 
@@ -26,3 +27,19 @@ METRICS: dict[str, Metric] = {
     "probe": probes.linear_probes,
     "bound/test": bound.test_bound,
 }
+
+
+def chosen(names: str) -> dict[str, Metric]:
+    """The metrics of those names, separated by commas; all where there are none.
+
+    Raises:
+      UserError: there is no metric of that name.
+    """
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    for name in wanted:
+        if name not in METRICS:
+            raise UserError(
+                f"config.evaluation.metrics: there is no metric {name!r}, only "
+                f"{', '.join(METRICS)}{nearest(name, METRICS)}"
+            )
+    return {name: metric for name, metric in METRICS.items() if not wanted or name in wanted}

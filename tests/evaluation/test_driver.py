@@ -101,6 +101,18 @@ def test_num_examples_limits_the_test_rows(tmp_path, cache):
     assert results["bound/test"].n == results["coherence/unconditional"].n == 9
 
 
+def test_some_metrics_leave_the_others_numbers_of_the_same_step(tmp_path, cache):
+    for step, kept in ((7, True), (8, False)):
+        file = tmp_path / "results.json"
+        file.write_text('{"step": {"value": 7.0}, "bound/test": {"value": 1.0}}')
+        model, variables = fakes.FakeModel(fakes.specs()), fakes.variables()
+        section = CONFIG["evaluation"] | {"cache_dir": str(cache), "metrics": "probe"}
+        config = {"evaluation": section}
+        results = evaluate(model, variables, fakes.dataset(), config, tmp_path, step=step)
+        assert "probe/shared/mean" in results and "classifier/accuracy/a" not in results
+        assert ("bound/test" in load_results(file)) == kept
+
+
 def test_choices_are_made_on_validation_rows_into_a_file_of_their_own(tmp_path, cache, capsys):
     (tmp_path / "results.json").write_text('{"bound/test": {"value": 1.0}}')
     dataset = fakes.dataset()
