@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from ml_collections import ConfigDict
@@ -61,6 +61,24 @@ def choose(what: str, name: str, options: Mapping[str, T]) -> T:
             f"{nearest(name, options)}"
         )
     return copy.deepcopy(options[name])
+
+
+def start(
+    arg: str | None, **defaults: str | int | float | bool
+) -> tuple[ConfigDict, types.SimpleNamespace]:
+    """What `base` has with the section ``data``, and the parsed argument string.
+
+    Args:
+      arg: see `parse_arg`; ``dataset=NAME``, one of `DATASETS`, is allowed in every config.
+      **defaults: keys that are allowed beside it.
+
+    Raises:
+      UserError: see `parse_arg` and `choose`.
+    """
+    args = parse_arg(arg, dataset="polydigits", **defaults)
+    config = base()
+    config.data = choose("dataset", args.dataset, DATASETS)
+    return config, args
 
 
 def base() -> ConfigDict:
@@ -170,3 +188,66 @@ DATASETS = {
     "mnist_labels": _dataset("mnist_labels", **_LABELLED),
     "fashion_mnist_labels": _dataset("fashion_mnist_labels", **_LABELLED),
 }
+
+
+# --- adapting a config to its data set ---------------------------------------------------------
+
+
+def unchanged(config: ConfigDict) -> None:
+    """Leaves the config as it is."""
+
+
+def adapt(
+    config: ConfigDict,
+    *,
+    otherwise: Callable[[ConfigDict], None] = unchanged,
+    **settings: Callable[[ConfigDict], None],
+) -> None:
+    """Changes the config by the function that ``settings`` name for its data set.
+
+    Args:
+      config: what is changed.
+      otherwise: the function for every other data set.
+      **settings: {name of a data set: function}.
+    """
+    settings.get(config.data.name, otherwise)(config)
+
+
+def for_two_cores(config: ConfigDict, **model: object) -> None:
+    """polydigits in minutes on two CPU cores: a short run of small networks and few dimensions.
+
+    Args:
+      config: what is changed.
+      **model: values of the section ``model`` in place of these or beside them.
+    """
+    config.num_epochs = 14
+    config.batch_size = 64
+    general = {
+        "network": "conv",
+        "shared_dim": 8,
+        "likelihood": "laplace",
+        "likelihood_scale": 0.2,
+    }
+    config.model.update({**general, **model})
+    config.model.network_options.conv.width = 16
+    config.optimizer.update({"learning_rate": 2e-3, "schedule": "cosine"})
+
+
+def image_and_label(
+    config: ConfigDict,
+    *,
+    hidden: Sequence[int] = (512, 512),
+    label: Mapping[str, object] = types.MappingProxyType({"weight": 50.0}),
+    **model: object,
+) -> None:
+    """An image and its class: networks without convolutions, and the image's own likelihood.
+
+    Args:
+      config: what is changed.
+      hidden: units of the hidden layers.
+      label: what is special about the label; a likelihood weight of 50 is MVAE's.
+      **model: values of the section ``model``.
+    """
+    config.model.update({"network": "mlp", "likelihood": "", **model})
+    config.model.network_options.mlp.hidden = list(hidden)
+    config.model.modalities = ConfigDict({"label": dict(label)})

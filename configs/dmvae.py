@@ -27,9 +27,7 @@ from configs import common
 
 def get_config(arg: str | None = None) -> ConfigDict:
     """The config; ``arg``: ``dataset=NAME``."""
-    args = common.parse_arg(arg, dataset="polydigits")
-    config = common.base()
-    config.data = common.choose("dataset", args.dataset, common.DATASETS)
+    config, _ = common.start(arg)
     config.model = common.model(
         "dmvae",
         shared_dim=10,
@@ -50,34 +48,21 @@ def get_config(arg: str | None = None) -> ConfigDict:
     )
     config.num_epochs = 50
     config.batch_size = 100
-    settings = {
-        "polydigits": _for_two_cores,
-        "mnist_labels": _image_and_label,
-        "fashion_mnist_labels": _image_and_label,
-    }
-    settings.get(args.dataset, _as_published)(config)
+    common.adapt(
+        config,
+        polydigits=_for_two_cores,
+        mnist_labels=_image_and_label,
+        fashion_mnist_labels=_image_and_label,
+    )
     return config
-
-
-def _as_published(config: ConfigDict) -> None:
-    """Nothing to change."""
 
 
 def _for_two_cores(config: ConfigDict) -> None:
     """polydigits in a few minutes."""
-    config.num_epochs = 14
-    config.batch_size = 64
-    config.model.update(
-        {"shared_dim": 8, "private_dim": 2, "likelihood": "laplace", "likelihood_scale": 0.2}
-    )
-    config.model.network_options.conv.width = 16
-    config.optimizer.update({"learning_rate": 2e-3, "schedule": "cosine"})
+    common.for_two_cores(config, private_dim=2)
 
 
 def _image_and_label(config: ConfigDict) -> None:
     """The ablation of the hybrid paper: a Gaussian shared space for an image and its class."""
-    config.model.update({"private_dim": 10, "network": "mlp"})
-    config.model.network_options.mlp.hidden = [256]
-    config.model.modalities = ConfigDict(
-        {"label": {"private_dim": 0, "likelihood": "one_hot_bernoulli", "weight": 200.0}}
-    )
+    label = {"private_dim": 0, "likelihood": "one_hot_bernoulli", "weight": 200.0}
+    common.image_and_label(config, hidden=[256], label=label, private_dim=10)

@@ -32,9 +32,7 @@ from configs import common
 
 def get_config(arg: str | None = None) -> ConfigDict:
     """The config; ``arg``: ``dataset=NAME,paired=FRACTION,recipe=tuned|paper``."""
-    args = common.parse_arg(arg, dataset="polydigits", paired=0.002, recipe="tuned")
-    config = common.base()
-    config.data = common.choose("dataset", args.dataset, common.DATASETS)
+    config, args = common.start(arg, paired=0.002, recipe="tuned")
     config.model = common.model(
         "dmvae_hybrid",
         shared_dim=0,  # Gaussian dimensions of the shared space
@@ -64,7 +62,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
         recipe = {"tuned": _tuned, "paper": _as_printed}
         common.choose("recipe", args.recipe, recipe)(config, args.paired)
     else:
-        common.choose("recipe", args.recipe, {"tuned": _shared_class, "paper": _nothing})(config)
+        recipe = {"tuned": _shared_class, "paper": common.unchanged}
+        common.choose("recipe", args.recipe, recipe)(config)
         _for_two_cores(config)
     return config
 
@@ -72,8 +71,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
 def _few_labels(config: ConfigDict, paired: float) -> None:
     """An image and its class, of which a fraction of the rows has both."""
     config.num_epochs = 60
-    config.model.network = "mlp"
-    config.model.network_options.mlp.hidden = [256]
+    label = {"private_dim": 0, "likelihood": "one_hot_bernoulli", "weight": 200.0}
+    common.image_and_label(config, hidden=[256], label=label)
     config.training.steps_per_epoch = 500  # as many batches as 50,000 images fill
     if paired < 1.0:
         config.data.update({"partial": "paired", "observed": paired})
@@ -84,15 +83,8 @@ def _few_labels(config: ConfigDict, paired: float) -> None:
         config.batch_size = 100
 
 
-def _label(config: ConfigDict, weight: float) -> None:
-    config.model.modalities = ConfigDict(
-        {"label": {"private_dim": 0, "likelihood": "one_hot_bernoulli", "weight": weight}}
-    )
-
-
 def _tuned(config: ConfigDict, paired: float) -> None:
     """What reaches the paper's accuracy: a dearer private code, separate labels, cheaper pairs."""
-    _label(config, weight=200.0)
     config.model.label_init = 4.0
     config.objective.private_kl_weight = 6.0
     config.objective.pair_weight = 0.05 if paired < 1.0 else 1.0
@@ -101,7 +93,7 @@ def _tuned(config: ConfigDict, paired: float) -> None:
 def _as_printed(config: ConfigDict, paired: float) -> None:
     """Eq. 4 without further factors; a pair's label counts as much as in the tuned recipe."""
     del paired
-    _label(config, weight=10.0)
+    config.model.modalities.label.weight = 10.0
 
 
 def _shared_class(config: ConfigDict) -> None:
@@ -109,14 +101,6 @@ def _shared_class(config: ConfigDict) -> None:
     config.objective.private_kl_weight = 2.0
 
 
-def _nothing(config: ConfigDict) -> None:
-    """The objective as printed."""
-
-
 def _for_two_cores(config: ConfigDict) -> None:
     """Images in a few minutes."""
-    config.num_epochs = 14
-    config.batch_size = 64
-    config.model.update({"private_dim": 4, "likelihood": "laplace", "likelihood_scale": 0.2})
-    config.model.network_options.conv.width = 16
-    config.optimizer.update({"learning_rate": 2e-3, "schedule": "cosine"})
+    common.for_two_cores(config, shared_dim=0, private_dim=4)

@@ -26,9 +26,7 @@ from configs import common
 
 def get_config(arg: str | None = None) -> ConfigDict:
     """The config; ``arg``: ``dataset=NAME``."""
-    args = common.parse_arg(arg, dataset="polydigits")
-    config = common.base()
-    config.data = common.choose("dataset", args.dataset, common.DATASETS)
+    config, _ = common.start(arg)
     config.model = common.model(
         "jmvae",
         joint_features=128,  # what each modality's network gives the joint head
@@ -41,29 +39,20 @@ def get_config(arg: str | None = None) -> ConfigDict:
             "warmup_steps": 0,  # of all divergences, linear from 0
         }
     )
-    settings = {
-        "polydigits": _for_two_cores,
-        "polymnist": _comparison,
-        "mnist_labels": _image_and_label,
-        "fashion_mnist_labels": _image_and_label,
-    }
-    settings.get(args.dataset, _nothing)(config)
+    common.adapt(
+        config,
+        polydigits=_for_two_cores,
+        polymnist=_comparison,
+        mnist_labels=_image_and_label,
+        fashion_mnist_labels=_image_and_label,
+    )
     return config
-
-
-def _nothing(config: ConfigDict) -> None:
-    """The general values as they are."""
 
 
 def _for_two_cores(config: ConfigDict) -> None:
     """polydigits in a few minutes."""
-    config.num_epochs = 14
-    config.batch_size = 64
-    config.model.update({"shared_dim": 8, "likelihood": "laplace", "likelihood_scale": 0.2})
-    config.model.update({"joint_features": 64, "joint_hidden": 128})
-    config.model.network_options.conv.width = 16
+    common.for_two_cores(config, joint_features=64, joint_hidden=128)
     config.objective.warmup_steps = 1000
-    config.optimizer.update({"learning_rate": 2e-3, "schedule": "cosine"})
 
 
 def _comparison(config: ConfigDict) -> None:
@@ -80,6 +69,5 @@ def _image_and_label(config: ConfigDict) -> None:
     """Bernoulli pixels, two hidden layers, and the label's likelihood times 50 as for MVAE."""
     config.num_epochs = 100
     config.batch_size = 100
-    config.model.update({"shared_dim": 64, "network": "mlp"})
-    config.model.modalities = ConfigDict({"label": {"weight": 50.0}})
+    common.image_and_label(config, shared_dim=64)
     config.objective.update({"alpha": 0.01, "warmup_steps": 20_000})  # 40 epochs

@@ -41,9 +41,7 @@ _VARIANTS = {
 
 def get_config(arg: str | None = None) -> ConfigDict:
     """The config; ``arg``: ``dataset=NAME``, ``variant=code|paper``."""
-    args = common.parse_arg(arg, dataset="polydigits", variant="code")
-    config = common.base()
-    config.data = common.choose("dataset", args.dataset, common.DATASETS)
+    config, args = common.start(arg, variant="code")
     if "num_modalities" in config.data:
         config.data.num_modalities = 2
     config.model = common.model(
@@ -61,29 +59,20 @@ def get_config(arg: str | None = None) -> ConfigDict:
     )
     config.num_epochs = 100
     config.optimizer.learning_rate = 5e-4
-    settings = {
-        "polydigits": _for_two_cores,
-        "polymnist": _images,
-        "mnist_labels": _image_and_label,
-        "fashion_mnist_labels": _image_and_label,
-    }
-    settings.get(args.dataset, _nothing)(config)
+    common.adapt(
+        config,
+        polydigits=_for_two_cores,
+        polymnist=_images,
+        mnist_labels=_image_and_label,
+        fashion_mnist_labels=_image_and_label,
+    )
     return config
-
-
-def _nothing(config: ConfigDict) -> None:
-    """The general values as they are."""
 
 
 def _for_two_cores(config: ConfigDict) -> None:
     """polydigits in a few minutes."""
-    config.num_epochs = 14
-    config.batch_size = 64
-    config.model.update({"shared_dim": 8, "num_pseudo": 64})
-    config.model.update({"likelihood": "laplace", "likelihood_scale": 0.2})
-    config.model.network_options.conv.width = 16
+    common.for_two_cores(config, num_pseudo=64)
     config.objective.num_samples = 4
-    config.optimizer.update({"learning_rate": 2e-3, "schedule": "cosine"})
 
 
 def _images(config: ConfigDict) -> None:

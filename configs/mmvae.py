@@ -23,9 +23,7 @@ from configs import common
 
 def get_config(arg: str | None = None) -> ConfigDict:
     """The config; ``arg``: ``dataset=`` one of the data sets of ``configs/common.py``."""
-    args = common.parse_arg(arg, dataset="polydigits")
-    config = common.base()
-    config.data = common.choose("dataset", args.dataset, common.DATASETS)
+    config, _ = common.start(arg)
     config.model = common.model(
         "mmvae",
         shared_dim=64,
@@ -46,42 +44,23 @@ def get_config(arg: str | None = None) -> ConfigDict:
     )
     config.optimizer.name = "amsgrad"
     config.num_epochs = 50
-    adapt = {
-        "polydigits": _for_two_cores,
-        "mnist_labels": _image_and_label,
-        "fashion_mnist_labels": _image_and_label,
-    }
-    adapt.get(args.dataset, _as_published)(config)
+    common.adapt(
+        config,
+        polydigits=_for_two_cores,
+        mnist_labels=_image_and_label,
+        fashion_mnist_labels=_image_and_label,
+    )
     return config
-
-
-def _as_published(config: ConfigDict) -> None:
-    """Nothing to change."""
 
 
 def _for_two_cores(config: ConfigDict) -> None:
     """polydigits in minutes: small networks, free scales, one sample."""
-    config.num_epochs = 14
-    config.batch_size = 64
-    config.model.update(
-        {
-            "network": "conv",
-            "shared_dim": 8,
-            "posterior_scale": "softplus",
-            "likelihood_scale": 0.2,
-        }
-    )
-    config.model.network_options.conv.width = 16
+    common.for_two_cores(config, posterior_scale="softplus")
     config.objective.update({"num_samples": 1, "estimator": "iwae"})
-    config.optimizer.update({"learning_rate": 2e-3, "schedule": "cosine"})
 
 
 def _image_and_label(config: ConfigDict) -> None:
     """MNIST and its labels with the paper's sizes for MNIST beside SVHN; the label counts 50."""
     config.num_epochs = 30
-    config.model.update(
-        {"network": "mlp", "shared_dim": 20, "likelihood": "", "prior_scale": "sum"}
-    )
-    config.model.network_options.mlp.hidden = [400]
-    config.model.modalities = ConfigDict({"label": {"weight": 50.0}})
+    common.image_and_label(config, hidden=[400], shared_dim=20, prior_scale="sum")
     config.objective.update({"num_samples": 30, "beta": 1.0})

@@ -22,9 +22,7 @@ from configs import common
 
 def get_config(arg: str | None = None) -> ConfigDict:
     """The config; ``arg``: ``dataset=polydigits|polymnist``, ``networks=paper|small``."""
-    args = common.parse_arg(arg, dataset="polydigits", networks="paper")
-    config = common.base()
-    config.data = common.choose("dataset", args.dataset, common.DATASETS)
+    config, args = common.start(arg, networks="paper")
     config.model = common.model(
         "mmvae_plus",
         private_dim=32,
@@ -47,29 +45,29 @@ def get_config(arg: str | None = None) -> ConfigDict:
     )
     config.optimizer.name = "amsgrad"
     config.num_epochs = 50
-    adapt = common.choose("networks", args.networks, {"paper": _as_published, "small": _small})
-    if args.dataset == "polydigits":
-        adapt = _for_two_cores
-    adapt(config)
+    networks = {"paper": common.unchanged, "small": _small}
+    chosen = common.choose("networks", args.networks, networks)
+    common.adapt(config, polydigits=_for_two_cores, otherwise=chosen)
     return config
 
 
-def _as_published(config: ConfigDict) -> None:
-    """Nothing to change."""
-
-
 def _for_two_cores(config: ConfigDict) -> None:
-    """polydigits in about three minutes."""
-    config.num_epochs = 14
-    config.batch_size = 64
-    _convolutional(config, shared_dim=8, private_dim=4, beta=2.5)
+    """polydigits in about three minutes: free scales, sharp auxiliary priors, one sample."""
+    common.for_two_cores(
+        config,
+        private_dim=4,
+        posterior_scale="softplus",
+        auxiliary_scale="free",
+        auxiliary_init=0.05,
+    )
+    config.objective.update({"num_samples": 1, "estimator": "iwae"})
 
 
 def _small(config: ConfigDict) -> None:
     """polymnist on two cores, in less than half an hour."""
+    _for_two_cores(config)
     config.num_epochs = 6
     config.batch_size = 32
-    _convolutional(config, shared_dim=8, private_dim=4, beta=2.5)
     # Of ink as hard as this, the median of a pixel does not change before its class is nearly
     # known, its mean does at once: an absolute error gives an untrained code nothing to follow.
     config.model.likelihood = "normal"
@@ -77,21 +75,3 @@ def _small(config: ConfigDict) -> None:
     config.model.separate_encoders = False
     config.model.network_options.conv.update({"hidden": 128, "decoder_factor": 4})
     config.evaluation.update({"bound_samples": 8, "classifier_epochs": 1})
-
-
-def _convolutional(config: ConfigDict, *, shared_dim: int, private_dim: int, beta: float) -> None:
-    """What small networks need to learn fast: free scales, sharp auxiliary priors, one sample."""
-    config.model.update(
-        {
-            "network": "conv",
-            "shared_dim": shared_dim,
-            "private_dim": private_dim,
-            "posterior_scale": "softplus",
-            "auxiliary_scale": "free",
-            "auxiliary_init": 0.05,
-            "likelihood_scale": 0.2,
-        }
-    )
-    config.model.network_options.conv.width = 16
-    config.objective.update({"num_samples": 1, "beta": beta, "estimator": "iwae"})
-    config.optimizer.update({"learning_rate": 2e-3, "schedule": "cosine"})

@@ -21,9 +21,7 @@ from configs import common
 
 def get_config(arg: str | None = None) -> ConfigDict:
     """The config; ``arg``: ``dataset=`` one of the data sets of ``configs/common.py``."""
-    args = common.parse_arg(arg, dataset="polydigits")
-    config = common.base()
-    config.data = common.choose("dataset", args.dataset, common.DATASETS)
+    config, _ = common.start(arg)
     config.model = common.model(
         "mopoe",
         shared_dim=512,
@@ -42,33 +40,23 @@ def get_config(arg: str | None = None) -> ConfigDict:
     config.batch_size = 256
     config.num_epochs = 300
     config.optimizer.learning_rate = 5e-4
-    adapt = {
-        "polydigits": _for_two_cores,
-        "mnist_labels": _image_and_label,
-        "fashion_mnist_labels": _image_and_label,
-    }
-    adapt.get(args.dataset, _as_published)(config)
+    common.adapt(
+        config,
+        polydigits=_for_two_cores,
+        mnist_labels=_image_and_label,
+        fashion_mnist_labels=_image_and_label,
+    )
     return config
-
-
-def _as_published(config: ConfigDict) -> None:
-    """Nothing to change."""
 
 
 def _for_two_cores(config: ConfigDict) -> None:
     """polydigits in minutes: small networks, and a draw of every subset."""
-    config.num_epochs = 14
-    config.batch_size = 64
-    config.model.update({"shared_dim": 8, "likelihood_scale": 0.2})
-    config.model.network_options.conv.width = 16
+    common.for_two_cores(config)
     config.objective.sampling = "stratified"
-    config.optimizer.update({"learning_rate": 2e-3, "schedule": "cosine"})
 
 
 def _image_and_label(config: ConfigDict) -> None:
     """MNIST and its labels with the published sizes for MNIST, SVHN and text; labels count 50."""
     config.num_epochs = 200
-    config.model.update({"network": "mlp", "shared_dim": 20, "likelihood": ""})
-    config.model.network_options.mlp.hidden = [400]
-    config.model.modalities = ConfigDict({"label": {"weight": 50.0}})
+    common.image_and_label(config, hidden=[400], shared_dim=20)
     config.optimizer.learning_rate = 1e-3

@@ -33,9 +33,7 @@ from configs import common
 
 def get_config(arg: str | None = None) -> ConfigDict:
     """The config; ``arg``: ``dataset=NAME``, ``paired=FRACTION`` of training rows left whole."""
-    args = common.parse_arg(arg, dataset="polydigits", paired=1.0)
-    config = common.base()
-    config.data = common.choose("dataset", args.dataset, common.DATASETS)
+    config, args = common.start(arg, paired=1.0)
     config.model = common.model("mvae", experts="poe")  # poe | qoe
     config.objective = ConfigDict(
         {
@@ -46,30 +44,22 @@ def get_config(arg: str | None = None) -> ConfigDict:
             "weights": "all",  # all | code: which terms have the modalities' weights
         }
     )
-    settings = {
-        "polydigits": _for_two_cores,
-        "polymnist": _comparison,
-        "mnist_labels": _image_and_label,
-        "fashion_mnist_labels": _clothes_and_label,
-    }
-    settings.get(args.dataset, _nothing)(config)
+    common.adapt(
+        config,
+        polydigits=_for_two_cores,
+        polymnist=_comparison,
+        mnist_labels=_image_and_label,
+        fashion_mnist_labels=_clothes_and_label,
+    )
     if args.paired != 1.0:
         _few_pairs(config, args.paired)
     return config
 
 
-def _nothing(config: ConfigDict) -> None:
-    """The general values of `common` as they are."""
-
-
 def _for_two_cores(config: ConfigDict) -> None:
     """polydigits in a few minutes."""
-    config.num_epochs = 14
-    config.batch_size = 64
-    config.model.update({"shared_dim": 8, "likelihood": "laplace", "likelihood_scale": 0.2})
-    config.model.network_options.conv.width = 16
+    common.for_two_cores(config)
     config.objective.warmup_steps = 1000
-    config.optimizer.update({"learning_rate": 2e-3, "schedule": "cosine"})
 
 
 def _comparison(config: ConfigDict) -> None:
@@ -84,8 +74,7 @@ def _image_and_label(config: ConfigDict) -> None:
     """MNIST with labels: Bernoulli pixels, two hidden layers, likelihood of the label times 50."""
     config.num_epochs = 100
     config.batch_size = 100
-    config.model.update({"shared_dim": 64, "network": "mlp"})
-    config.model.modalities = ConfigDict({"label": {"weight": 50.0}})
+    common.image_and_label(config, shared_dim=64)
     config.objective.update({"num_subsets": 0, "warmup_steps": 20_000})  # 40 epochs
     config.optimizer.learning_rate = 1e-3
 
