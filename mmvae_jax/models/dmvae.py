@@ -20,7 +20,7 @@ import numpy as np
 from mmvae_jax import objectives, rules
 from mmvae_jax.models.base import MultimodalVAE
 from mmvae_jax.models.hybrid_latents import HybridLatents
-from mmvae_jax.models.latents import Experts, LatentSpace, Parameters
+from mmvae_jax.models.latents import Experts, LatentSpace, Parameters, require_normal
 from mmvae_jax.models.modalities import common_options
 from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, UserError, Variables
 
@@ -360,10 +360,7 @@ def total_correlation(log_q_pairwise: Array, rows: Array, num_examples: Array) -
 
 def options(model: Mapping[str, Any], objective: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes that RULES has keys for, from the sections of a config."""
-    if model["latent"] != "normal":
-        raise UserError(
-            f"config.model.latent = {model['latent']!r}: a product of experts needs 'normal'"
-        )
+    require_normal(model["latent"])
     return {
         "single_expert_prior": model["single_expert_prior"],
         "kl": objective["kl"],

@@ -18,10 +18,10 @@ import numpy as np
 
 from mmvae_jax import networks, objectives, rules
 from mmvae_jax.models.base import MultimodalVAE
-from mmvae_jax.models.latents import Parameters
-from mmvae_jax.models.modalities import common_options
+from mmvae_jax.models.latents import Parameters, require_normal
+from mmvae_jax.models.modalities import common_options, require_shared_only
 from mmvae_jax.networks import mlp
-from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, UserError, Variables
+from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, Variables
 
 RULES = {
     "model.joint_features": rules.integer(1),
@@ -51,17 +51,13 @@ class JMVAE(MultimodalVAE):
     warmup_steps: int = 0
 
     def __post_init__(self) -> None:
-        if self.shared.family != "normal":
-            raise UserError(
-                f"config.model.latent = {self.shared.family!r}: JMVAE needs 'normal', for products "
-                "of its encoders and divergences between them"
-            )
-        private = [spec.name for spec in self.specs if spec.private_dim]
-        if private:
-            raise UserError(
-                f"config.model.private_dim: JMVAE has no private spaces, but {private[0]!r} asks "
-                "for one: set it to 0"
-            )
+        purpose = ", for products of its encoders and divergences between them"
+        require_normal(self.shared.family, "JMVAE", purpose)
+        require_shared_only(
+            self.specs,
+            "config.model.private_dim: JMVAE has no private spaces, but {name!r} asks for one: "
+            "set it to 0",
+        )
 
     # --- the joint encoder --------------------------------------------------------------------
 

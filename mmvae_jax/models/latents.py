@@ -123,10 +123,7 @@ class LatentSpace:
         self, parameters: Parameters, present: Array | None = None, *, prior: bool = True
     ) -> Parameters:
         """Product of experts [M, ..., D] of which ``present`` [M, ...] count, with the prior."""
-        if self.family != "normal":
-            raise UserError(
-                f"config.model.latent = {self.family!r}: a product of experts needs 'normal'"
-            )
+        require_normal(self.family)
         loc, scale = experts.product_of_gaussians(
             parameters["loc"], parameters["scale"], present, prior=prior
         )
@@ -142,6 +139,12 @@ class LatentSpace:
     def prior_kl(self, q: Parameters) -> Array:
         """KL(q || standard prior) summed over D in closed form, [...]."""
         return self.kl(q, self.prior())
+
+
+def require_normal(family: str, what: str = "a product of experts", further: str = "") -> None:
+    """Raises UserError for another family: ``what`` needs it, and what there is to say further."""
+    if family != "normal":
+        raise UserError(f"config.model.latent = {family!r}: {what} needs 'normal'{further}")
 
 
 def align(x: Array, ndim: int) -> Array:

@@ -19,8 +19,8 @@ import numpy as np
 from mmvae_jax import experts, objectives, rules
 from mmvae_jax.models import pseudo_samples
 from mmvae_jax.models.base import MultimodalVAE
-from mmvae_jax.models.latents import Parameters
-from mmvae_jax.models.modalities import common_options
+from mmvae_jax.models.latents import Parameters, require_normal
+from mmvae_jax.models.modalities import common_options, require_shared_only
 from mmvae_jax.objectives.mutual_supervision import mutual_supervision
 from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, UserError, Variables
 
@@ -66,12 +66,11 @@ class MEME(MultimodalVAE):
     divergence: str = "sampled"
 
     def __post_init__(self) -> None:
-        private = [spec.name for spec in self.specs if spec.private_dim]
-        if private:
-            raise UserError(
-                f"config.model.private_dim: MEME has no private spaces, but {private[0]!r} asks "
-                "for one: set it to 0"
-            )
+        require_shared_only(
+            self.specs,
+            "config.model.private_dim: MEME has no private spaces, but {name!r} asks for one: "
+            "set it to 0",
+        )
         if len(self.specs) < 2:
             raise UserError("MEME needs two modalities: each supervises the other")
         if len(self.specs) > 2 and self.combination == "none":
@@ -80,17 +79,14 @@ class MEME(MultimodalVAE):
                 f"{len(self.specs)}; set config.data.num_modalities = 2, or choose how the others "
                 "are combined: 'product' or 'mixture'"
             )
-        sampled_mixture = self.combination == "mixture" and self.divergence == "sampled"
         if self.combination == "mixture" and self.divergence == "analytic":
             raise UserError(
                 "config.objective.divergence = 'analytic': there is none to a mixture; "
                 "use 'sampled', or config.model.combination = 'product'"
             )
-        if self.shared.family != "normal" and not sampled_mixture:
-            raise UserError(
-                f"config.model.latent = {self.shared.family!r}: a product of experts needs "
-                "'normal'; use it, or config.model.combination = 'mixture'"
-            )
+        if self.combination != "mixture":
+            otherwise = "; use it, or config.model.combination = 'mixture'"
+            require_normal(self.shared.family, further=otherwise)
 
     # --- pseudo-samples -----------------------------------------------------------------------
 

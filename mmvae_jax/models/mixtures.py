@@ -17,8 +17,8 @@ import numpy as np
 
 from mmvae_jax import objectives, rules
 from mmvae_jax.models.base import MultimodalVAE
-from mmvae_jax.models.latents import Parameters
-from mmvae_jax.types import Array, Batch, PRNGKey, UserError, Variables
+from mmvae_jax.models.latents import Parameters, require_normal
+from mmvae_jax.types import Array, Batch, PRNGKey, Variables
 
 SAMPLING = ("stratified", "chunks")
 
@@ -64,11 +64,7 @@ class MixtureVAE(MultimodalVAE):
     objective_name: ClassVar[str] = "elbo"
 
     def __post_init__(self) -> None:
-        if self.shared.family != "normal":
-            raise UserError(
-                f"config.model.latent = {self.shared.family!r}: this model multiplies experts and "
-                "needs 'normal'"
-            )
+        require_normal(self.shared.family)
 
     @abc.abstractmethod
     def mixture(self, shared: Parameters, present: Array) -> Mixture:

@@ -19,8 +19,8 @@ import numpy as np
 from mmvae_jax import objectives, rules
 from mmvae_jax.models import importance
 from mmvae_jax.models.latents import Experts, Parameters, Posterior
-from mmvae_jax.models.modalities import common_options
-from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, UserError, Variables
+from mmvae_jax.models.modalities import common_options, require_shared_only
+from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, Variables
 
 ESTIMATORS = (*importance.ESTIMATORS, "elbo")
 PRIOR_SCALES = ("fixed", "sum", "softplus")
@@ -55,12 +55,11 @@ class MMVAE(importance.ImportanceWeightedMixture):
     rescale_likelihoods: bool = False
 
     def __post_init__(self) -> None:
-        for spec in self.specs:
-            if spec.private_dim:
-                raise UserError(
-                    f"modality {spec.name!r} has private_dim = {spec.private_dim}, but MMVAE has "
-                    "no private codes: use mmvae_plus, or 0"
-                )
+        require_shared_only(
+            self.specs,
+            "modality {name!r} has private_dim = {size}, but MMVAE has no private codes: "
+            "use mmvae_plus, or 0",
+        )
 
     def init_extra(self, rng: PRNGKey) -> dict[str, Any]:
         """Raw scales of a learned prior, {"prior": [D]}."""

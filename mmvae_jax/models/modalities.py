@@ -298,6 +298,18 @@ class Modalities:
         return np.array([spec.weight for spec in self.specs], np.float32)
 
 
+def require_shared_only(specs: Sequence[ModalitySpec], said: str) -> None:
+    """Raises UserError where a modality asks for a private code, for models that have none.
+
+    Args:
+      specs: the modalities.
+      said: the message, with ``{name}`` and ``{size}`` in place of the first such modality's.
+    """
+    for spec in specs:
+        if spec.private_dim:
+            raise UserError(said.format(name=spec.name, size=spec.private_dim))
+
+
 def common_options(model: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes that every model has, from the section ``model`` of a config."""
     return {

@@ -18,8 +18,8 @@ import numpy as np
 
 from mmvae_jax import distributions, objectives, rules
 from mmvae_jax.models.base import MultimodalVAE
-from mmvae_jax.models.latents import LatentSpace, Parameters
-from mmvae_jax.models.modalities import common_options
+from mmvae_jax.models.latents import LatentSpace, Parameters, require_normal
+from mmvae_jax.models.modalities import common_options, require_shared_only
 from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, UserError, Variables
 
 EXPERTS = ("poe", "qoe")
@@ -103,16 +103,12 @@ class MVAE(MultimodalVAE):
     weighted_terms: str = "all"
 
     def __post_init__(self) -> None:
-        if self.shared.family != "normal":
-            raise UserError(
-                f"config.model.latent = {self.shared.family!r}: a product of experts needs 'normal'"
-            )
-        for spec in self.specs:
-            if spec.private_dim:
-                raise UserError(
-                    f"modality {spec.name!r}: private_dim = {spec.private_dim}, but mvae has a "
-                    "shared code only; set private_dim to 0"
-                )
+        require_normal(self.shared.family)
+        require_shared_only(
+            self.specs,
+            "modality {name!r}: private_dim = {size}, but mvae has a shared code only; "
+            "set private_dim to 0",
+        )
 
     def strata(
         self, variables: Variables, batch: Batch, shared: Parameters, present: Array
