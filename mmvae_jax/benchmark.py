@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mmvae_jax import configuration, data, models, training
-from mmvae_jax.training import optimizer, runtime, sharding, state, step
-from mmvae_jax.training.plan import Plan
+from mmvae_jax.training import runtime
+from mmvae_jax.training.setup import Setup
 from mmvae_jax.types import UserError
 
 # Rows of the data set: a step takes as long whatever the number of rows that it draws from.
@@ -79,30 +78,15 @@ def measure(
     dataset = data.load(config["data"]["name"], config["data"], seed=config["data"]["seed"])
     model = models.build(config, models.specs_from_config(config["model"], dataset.specs))
     model.check()
-    split = dataset.splits["train"]
-    plan = Plan.from_config(ConfigDict(config), split)
-    mesh = sharding.data_mesh()
-    sharding.check_batch_size(plan.batch_size, mesh)
-    model = plan.fitted(model, mesh)
-    rows = {"x": split.x, "present": split.present}
-    if split.label is not None:
-        rows["label"] = split.label
-    rows = sharding.put_replicated(rows, mesh)
-    # The schedule is that of a run of the usual length, which these few rows would not give.
-    warm = config["optimizer"]["warmup_steps"]
-    transformation = optimizer.make(config["optimizer"], max(plan.total_steps, warm + 1))
-    chunk = step.make_chunk(model, transformation, models.prepare, mesh)
+    setup = Setup.from_config(model, dataset, ConfigDict(config))
+    advance_by = setup.advance()
 
-    began, made, seed = time.perf_counter(), 0, np.uint32(plan.seed)
-    first = data.take(split, plan.indices(0, 1)[0])
-    initialize = state.initializer(model, transformation, models.prepare)
-    carried = state.create(initialize, first, seed, mesh)
-    halted = sharding.put_replicated(np.array(False), mesh)
+    began, made = time.perf_counter(), 0
+    state, halted = setup.new_state(), setup.not_halted()
 
     def make(count: int) -> None:
-        nonlocal carried, halted, made
-        indices = sharding.put_replicated(plan.indices(made, made + count), mesh)
-        carried, halted, summary = chunk(carried, halted, rows, indices, count, seed)
+        nonlocal state, halted, made
+        state, halted, summary = advance_by(state, halted, made, made + count)
         if int(summary.steps) < count:  # waits for it, too
             raise UserError(f"the loss is not finite at step {made + int(summary.steps)}")
         made += count
@@ -116,15 +100,19 @@ def measure(
         make(count)
         advance(count)
     seconds = time.perf_counter() - began
-    return Speed(name, dataset.name, plan.batch_size, compile_seconds, steps / seconds)
+    return Speed(name, dataset.name, config["batch_size"], compile_seconds, steps / seconds)
 
 
 def _shortened(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy whose data set has `_ROWS` rows at most, where it can be told how many."""
+    """A copy whose data set has `_ROWS` rows at most, where it can be told how many.
+
+    It has more epochs where so few rows might not make the steps of the warm-up.
+    """
     config = copy.deepcopy(dict(config))
     for key, most in _ROWS.items():
         if key in config["data"]:
             config["data"][key] = min(config["data"][key] or most, most)
+    config["num_epochs"] = max(config["num_epochs"], config["optimizer"]["warmup_steps"] + 1)
     return config
 
 

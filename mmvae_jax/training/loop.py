@@ -13,20 +13,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
-import numpy as np
-from jax.sharding import Mesh
 
-from mmvae_jax import data
-from mmvae_jax.models import prepare
-from mmvae_jax.training import optimizer as optimizers
-from mmvae_jax.training import sharding
 from mmvae_jax.training import state as states
 from mmvae_jax.training import step as steps
 from mmvae_jax.training.checkpoints import Checkpoints
 from mmvae_jax.training.failure import NonFiniteLoss, describe
 from mmvae_jax.training.metric_writer import MetricWriter
-from mmvae_jax.training.plan import Plan
 from mmvae_jax.training.progress import Progress
+from mmvae_jax.training.setup import Setup
 from mmvae_jax.training.workdir import locked
 from mmvae_jax.types import Variables
 
@@ -61,14 +55,7 @@ def check(model: Any, dataset: Any, config: Any) -> None:
     Raises:
       UserError: one line.
     """
-    split = dataset.splits["train"]
-    plan = Plan.from_config(config, split)
-    mesh = sharding.data_mesh()
-    sharding.check_batch_size(plan.batch_size, mesh)
-    optimizer = optimizers.make(config.optimizer, plan.total_steps)
-    first = data.take(split, plan.indices(0, 1)[0])
-    initialize = states.initializer(model, optimizer, prepare)
-    states.abstract(initialize, first, np.uint32(plan.seed), mesh)
+    Setup.from_config(model, dataset, config).abstract_state()
 
 
 def fit(
@@ -98,31 +85,19 @@ def fit(
         step is the newest checkpoint then.
       UserError: bad options, a workdir in use, or checkpoints that cannot be continued from.
     """
-    split = dataset.splits["train"]
-    plan = Plan.from_config(config, split)
-    mesh = sharding.data_mesh()
-    sharding.check_batch_size(plan.batch_size, mesh)
-    model = plan.fitted(model, mesh)
-    optimizer = optimizers.make(config.optimizer, plan.total_steps)
-    rows = {"x": split.x, "present": split.present}
-    if split.label is not None:
-        rows["label"] = split.label
-    run = _Run(plan, mesh, tuple(model.names), Path(workdir), validate)
-    first = data.take(split, plan.indices(0, 1)[0])
-    seed = np.uint32(plan.seed)
-    initialize = states.initializer(model, optimizer, prepare)
+    setup = Setup.from_config(model, dataset, config)
+    run = _Run(setup, Path(workdir), validate)
     with locked(workdir), Checkpoints(workdir, _json_config(config)) as checkpoints:
-        restored = checkpoints.restore(states.abstract(initialize, first, seed, mesh))
+        restored = checkpoints.restore(setup.abstract_state())
         if restored is None:
-            state = states.create(initialize, first, seed, mesh)
+            state = setup.new_state()
         else:
             state, meta = restored
-            if meta["step"] >= plan.total_steps:
+            if meta["step"] >= setup.plan.total_steps:
                 return FitResult(state, meta["seconds"], meta["step"])
             run.continue_from(meta["seconds"])
-            _log.info("continuing from step %d of %d", meta["step"], plan.total_steps)
-        chunk = steps.make_chunk(model, optimizer, prepare, mesh)
-        state = run.train(chunk, state, sharding.put_replicated(rows, mesh), checkpoints)
+            _log.info("continuing from step %d of %d", meta["step"], setup.plan.total_steps)
+        state = run.train(state, checkpoints)
         # What the last checkpoint says, so that a finished run tells the same time ever after.
         return FitResult(state, run.seconds_saved, int(state.step))
 
@@ -139,15 +114,8 @@ class _Dispatched:
 class _Run:
     """The host's side of one start of a run: it dispatches chunks and reads their summaries."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        mesh: Mesh,
-        modalities: tuple[str, ...],
-        workdir: Path,
-        validate: Validate | None,
-    ) -> None:
-        self._plan, self._mesh, self._modalities = plan, mesh, modalities
+    def __init__(self, setup: Setup, workdir: Path, validate: Validate | None) -> None:
+        self._setup, self._plan = setup, setup.plan
         self._workdir, self._validate = workdir, validate
         self._writes = jax.process_index() == 0
         self._began = time.monotonic()
@@ -163,12 +131,10 @@ class _Run:
         """Counts the time of earlier starts."""
         self._began -= seconds
 
-    def train(
-        self, chunk: Any, state: states.TrainState, rows: Any, checkpoints: Checkpoints
-    ) -> states.TrainState:
+    def train(self, state: states.TrainState, checkpoints: Checkpoints) -> states.TrainState:
         """Makes all steps that are left and leaves the last state in a checkpoint."""
         plan, step = self._plan, int(state.step)
-        halted = sharding.put_replicated(np.array(False), self._mesh)
+        advance, halted = self._setup.advance(), self._setup.not_halted()
         with contextlib.ExitStack() as stack:
             self._writer = stack.enter_context(MetricWriter(self._workdir, step, self._writes))
             self._progress = stack.enter_context(
@@ -178,10 +144,7 @@ class _Run:
             self._stopwatch = time.monotonic()
             while step < plan.total_steps:
                 stop = plan.chunk_end(step)
-                indices = sharding.put_replicated(plan.indices(step, stop), self._mesh)
-                state, halted, summary = chunk(
-                    state, halted, rows, indices, stop - step, np.uint32(plan.seed)
-                )
+                state, halted, summary = advance(state, halted, step, stop)
                 waiting.append(_Dispatched(step, stop, summary))
                 step = stop
                 # One chunk stays in flight while the one before it is read and logged.
@@ -243,7 +206,8 @@ class _Run:
         checkpoints.wait()
         terms = {name: float(value) for name, value in summary.last.terms.items()}
         params = state.variables["params"]
-        found = describe(step, terms, summary.last.finite_gradients, params, self._modalities)
+        modalities = tuple(self._setup.model.names)
+        found = describe(step, terms, summary.last.finite_gradients, params, modalities)
         raise NonFiniteLoss(
             f"{found}; the state before it is checkpoint {step} in {self._workdir}: try a lower "
             "config.optimizer.learning_rate or a config.optimizer.clip_norm in a new workdir"
