@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
-import importlib.util
 import json
 import platform
 import sys
@@ -118,17 +117,9 @@ def _shortened(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def load_config(text: str) -> tuple[str, dict[str, Any]]:
     """(name, validated config) of ``FILE.py`` or ``FILE.py:key=value,...``."""
-    path, _, argument = text.partition(":")
-    spec = importlib.util.spec_from_file_location(f"config_{Path(path).stem}", path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"--config={text}: {path} is not a Python file")
-    try:
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        config = module.get_config(argument or None).to_dict()
-    except (OSError, ImportError, SyntaxError, AttributeError, TypeError) as error:
-        raise UserError(f"--config={text}: {' '.join(str(error).split())}") from error
+    config = configuration.read(text)
     configuration.validate(config)
+    path, _, argument = text.partition(":")
     return Path(path).stem + (f":{argument}" if argument else ""), config
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,13 +64,8 @@ def _explain_override(argv: Sequence[str], error: str) -> str:
     files = [arg.partition("=")[2] for arg in argv if arg.startswith("--config=")]
     keys = re.findall(r"^--config\.([\w.]+)", "\n".join(argv), re.MULTILINE)
     if files:
-        path, _, argument = files[-1].partition(":")
-        spec = importlib.util.spec_from_file_location("config_again", path)
-        if spec is not None and spec.loader is not None:
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            known = dict(configuration.flat(module.get_config(argument or None).to_dict()))
-            for key in keys:
-                if key not in known:
-                    return configuration.unknown_key(key, known)
+        known = dict(configuration.flat(configuration.read(files[-1])))
+        for key in keys:
+            if key not in known:
+                return configuration.unknown_key(key, known)
     return "command line: " + " ".join(error.split())

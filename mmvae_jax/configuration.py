@@ -1,8 +1,10 @@
-"""Checks a config as a whole before anything is built, and says in one line what is wrong."""
+"""Reads config files, and checks a config as a whole: one line says what is wrong."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from mmvae_jax import data, evaluation, models
@@ -95,6 +97,24 @@ def _rule_by_default(default: Any) -> Rule:
     if isinstance(default, bool) or not isinstance(default, int | float):
         return of_type(type(default))
     return integer(0) if isinstance(default, int) else real(0.0)
+
+
+def read(text: str) -> dict[str, Any]:
+    """The config of a file, as plain values: ``FILE.py`` or ``FILE.py:key=value,...``.
+
+    Raises:
+      UserError: the file or its argument string cannot be read.
+    """
+    path, _, argument = text.partition(":")
+    spec = importlib.util.spec_from_file_location(f"config_{Path(path).stem}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"--config={text}: {path} is not a Python file")
+    try:
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.get_config(argument or None).to_dict()
+    except (OSError, ImportError, SyntaxError, AttributeError, TypeError) as error:
+        raise UserError(f"--config={text}: {' '.join(str(error).split())}") from error
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
