@@ -20,8 +20,6 @@ PAIRS = np.array([[1, 1], [1, 1], [1, 0], [0, 1], [1, 0], [0, 0]], bool)
 TRIPLES = np.array(
     [[1, 1, 1], [1, 1, 0], [0, 1, 1], [1, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 1], [0, 0, 0]], bool
 )
-# These programs run once or twice: compiling them takes far longer than running them.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 PAPER = {"label_coefficient": 1.0, "directions": "mean", "divergence": "sampled"}
 CODE = {"label_coefficient": 10.0, "directions": "sum", "divergence": "analytic"}
 
@@ -66,13 +64,13 @@ def parameters(count: int, num_pseudo: int = 4):
     x = data(len(patterns), count)
     batch = models.prepare({"x": x, "present": present_of(patterns)})
     model = build(count, combination="product", num_pseudo=num_pseudo)
-    return jit(model.init)(jax.random.key(1), batch)["params"]
+    return jax.jit(model.init)(jax.random.key(1), batch)["params"]
 
 
 def make_call(model: MEME):
     """Jitted (params, x, present) -> loss [B], terms and the gradient of the summed loss."""
 
-    @jit
+    @jax.jit
     def call(params, x, present):
         batch = models.prepare({"x": x, "present": present})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -26,16 +25,13 @@ from tests.models.dmvae_numbers import (
     raw_batch,
 )
 
-# These programs run a few times: most of a test would be their optimization.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 
 @pytest.fixture(scope="module")
 def programs():
     """Loss, terms and gradients of every variant: (params, batch) -> ..., compiled once."""
 
     def program(model):
-        @jit
+        @jax.jit
         def both(params, raw):
             batch = models.prepare(raw)
 
@@ -177,7 +173,7 @@ def test_test_time_posterior_is_the_product_of_what_is_given(programs):
     numbers = Numbers(VARIANTS["paper"], params, raw)
     for prior in (False, True):
         model = dataclasses.replace(VARIANTS["paper"], single_expert_prior=prior)
-        encode = jit(lambda params, m=model: m.encode({"params": params}, batch))
+        encode = jax.jit(lambda params, m=model: m.encode({"params": params}, batch))
         posterior = encode(params)
         np.testing.assert_array_equal(posterior.strata, np.ones((1, ROWS), bool))
         found = np.stack([posterior.shared["loc"][0], posterior.shared["scale"][0]])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +16,6 @@ from mmvae_jax.models.dmvae_hybrid import HybridDMVAE
 from mmvae_jax.models.hybrid_latents import HybridLatents
 from mmvae_jax.types import UserError
 from tests.models.dmvae_numbers import THREE, TWO, VARIANTS, label, vector
-
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def test_temperature_follows_its_schedule():
@@ -42,7 +39,7 @@ def test_label_encoders_start_apart(hidden):
     specs = (*specs[:2], dataclasses.replace(specs[2], name="other"))
     model = HybridDMVAE(specs=specs, shared=space, label_init=4.0)
 
-    @jit
+    @jax.jit
     def logits(raw):
         found = {}
         for size in (0.0, 4.0):
@@ -83,7 +80,7 @@ def test_few_labels_suffice_where_classes_are_apart():
         "label": np.repeat([True, False, True], [4, 16, 16]),
     }
 
-    @jit
+    @jax.jit
     def train(rng):
         def batch(rng):
             pairs, images, labels = jax.random.split(rng, 3)

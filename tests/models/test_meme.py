@@ -31,7 +31,6 @@ from tests.models.meme_cases import (
     dense,
     encoder,
     formula,
-    jit,
     parameters,
     present_of,
     setting,
@@ -166,7 +165,7 @@ def test_finite_at_extreme_posteriors_and_decoders(params, call):
 def test_each_modality_is_embedded_by_its_own_encoder(model, params):
     x = data(6)
 
-    @jit
+    @jax.jit
     def answers(params):
         variables, batch = (
             {"params": params},
@@ -184,7 +183,7 @@ def test_each_modality_is_embedded_by_its_own_encoder(model, params):
 
 def test_generation_draws_from_the_mixture_over_all_pseudo_samples(model, params):
     """Linear decoders: mean and covariance of what they give follow from the mixture's."""
-    draws = jit(lambda p: model.generate({"params": p}, jax.random.key(0), 20_000))(params)
+    draws = jax.jit(lambda p: model.generate({"params": p}, jax.random.key(0), 20_000))(params)
     parts = [encoder(params, i, np.asarray(params["pseudo"][f"m{i}"])) for i in range(2)]
     loc, scale = (np.concatenate(rows) for rows in zip(*parts, strict=True))
     covariance = np.cov(loc.T, bias=True) + np.diag((scale**2).mean(0))
@@ -236,7 +235,7 @@ def test_pseudo_samples_start_as_the_rows_that_are_there():
         "m0": data(3)["m0"],
     }
 
-    @jit
+    @jax.jit
     def start(rng):
         present = jnp.array([True, False, True])
 
@@ -273,10 +272,10 @@ def test_a_label_is_supervised_and_has_relaxed_pseudo_samples():
     x = {"m0": data(4)["m0"], "y": np.array([0, 1, 2, 1], np.int32)}
     present = {"m0": np.array([1, 1, 0, 0], bool), "y": np.array([1, 0, 1, 0], bool)}
     batch = models.prepare({"x": x, "present": present})
-    params = jit(model.init)(jax.random.key(0), batch)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), batch)["params"]
     assert params["pseudo"]["y"].shape == (6, 3)
 
-    @jit
+    @jax.jit
     def call(params):
         def total(params):
             loss, _ = model.loss({"params": params}, jax.random.key(2), batch, jnp.int32(0))
@@ -364,7 +363,7 @@ def test_training_makes_one_modality_find_the_other():
     batch = models.prepare({"x": x, "present": present})
     optimizer = optax.adam(1e-2)
 
-    @jit
+    @jax.jit
     def train(variables):
         def step(carry, index):
             params, state = carry
@@ -384,7 +383,7 @@ def test_training_makes_one_modality_find_the_other():
         made = model.conditional({"params": params}, jax.random.key(3), whole, ("m0",), 1)
         return losses, made["m1"][0]
 
-    losses, made = train(jit(model.init)(jax.random.key(0), batch))
+    losses, made = train(jax.jit(model.init)(jax.random.key(0), batch))
     assert losses[0] - losses[-10:].mean() > 20.0  # measured: 33.3 to 7.0
     error = np.square(made - x["m1"]).mean() / np.square(x["m1"]).mean()
     assert error < 0.1  # measured: 0.03

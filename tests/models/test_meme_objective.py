@@ -19,7 +19,6 @@ from tests.models.meme_cases import (
     data,
     encoder,
     formula,
-    jit,
     parameters,
     present_of,
     setting,
@@ -87,7 +86,7 @@ def log_marginals(loadings, x):
 def draws_of_the_bound(model, params, x, keys: int):
     batch = models.prepare({"x": x})
 
-    @jit
+    @jax.jit
     def evaluate(rng):
         call = jax.vmap(lambda key: model.loss({"params": params}, key, batch, jnp.int32(0))[1])
         return call(jax.random.split(rng, keys))
@@ -139,7 +138,7 @@ def test_one_modality_with_one_pseudo_sample_has_the_elbo_of_that_prior():
     params, x = parameters(2, 1), data(3)
     batch = models.prepare({"x": x, "present": present_of(patterns)})
 
-    @jit
+    @jax.jit
     def evaluate(rng):
         call = jax.vmap(lambda key: model.loss({"params": params}, key, batch, jnp.int32(0))[0])
         return -call(jax.random.split(rng, 4000))

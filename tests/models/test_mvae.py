@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 from collections import Counter
 from typing import Any, NamedTuple
@@ -28,15 +27,6 @@ PATTERNS = np.array(list(itertools.product([False, True], repeat=3))).T  # [M, B
 ROWS = PATTERNS.shape[1]
 MARGIN = 1e-4  # by which quotient variances stay below their bound, relatively
 FLOOR = 1e-6  # of every standard deviation
-
-# These programs run a few times: most of a test would be their optimization.
-quick_jit = functools.partial(
-    jax.jit,
-    compiler_options={
-        "xla_backend_optimization_level": 0,
-        "xla_llvm_disable_expensive_passes": True,
-    },
-)
 
 both_kinds = pytest.mark.parametrize("kind", ["poe", "qoe"])
 
@@ -176,7 +166,7 @@ def problem(request):
 
     traces = []
 
-    @quick_jit
+    @jax.jit
     def both(params, x, present, step):
         traces.append(step)
         batch = models.prepare({"x": x, "present": present})
@@ -295,7 +285,7 @@ def test_random_subsets_are_uniform_in_size_and_then_among_subsets():
     """Every row pattern of five modalities, the full one twice, 3,000 subsets each."""
     patterns = [*itertools.product([False, True], repeat=5), (True,) * 5]
     present = np.array(patterns).T
-    draw = quick_jit(random_subsets, static_argnums=2)
+    draw = jax.jit(random_subsets, static_argnums=2)
     chosen = np.asarray(draw(jax.random.key(0), jnp.asarray(present), 3000))
     assert not np.any(chosen & ~present[None])
     pvalues = []
@@ -394,7 +384,7 @@ def test_every_term_is_the_likelihood_where_the_experts_are_exact(kind, count):
     patterns = np.array(list(itertools.product([False, True], repeat=count))).T
     batch = make_batch(model, patterns)
 
-    @quick_jit
+    @jax.jit
     def both_signs(variables):
         key = jax.random.key(0)
         members = model.members(jax.random.split(key)[0], model.present(batch))
@@ -428,7 +418,7 @@ def test_importance_weights_of_exact_experts_have_no_variance():
     model, variables = exact_world("qoe", 3)
     batch = make_batch(model)
     given = ("m0", "m2")
-    log_w = quick_jit(lambda key: model.log_weights(variables, key, batch, given, (), 3))
+    log_w = jax.jit(lambda key: model.log_weights(variables, key, batch, given, (), 3))
     found = log_w(jax.random.key(4))
     expected = exact_log_likelihood(variables, batch["x"], given)
     np.testing.assert_allclose(found, np.tile(expected, (3, 1)), rtol=1e-4, atol=1e-3)
@@ -440,7 +430,7 @@ def test_kl_of_products_against_numerical_integration(kind):
     batch = make_batch(model)
     variables = {"params": random_params(model, batch)}
 
-    @quick_jit
+    @jax.jit
     def posterior(batch):
         q = model.shared.product(model.experts(variables, batch).shared, model.present(batch))
         return q, model.shared.prior_kl(q)
@@ -469,7 +459,7 @@ def test_order_of_modalities_changes_nothing(kind):
     variables = {"params": random_params(model, batch)}
     other = dataclasses.replace(model, specs=tuple(model.specs[i] for i in (2, 0, 1)))
 
-    @quick_jit
+    @jax.jit
     def evaluated(batch):
         found = []
         for each in (model, other):
@@ -492,7 +482,7 @@ def test_a_row_without_a_modality_is_a_row_of_the_smaller_model(kind):
     smaller = dataclasses.replace(model, specs=(model.specs[0], model.specs[2]))
     pair = models.prepare({"x": {n: batch["x"][n] for n in smaller.names}})
 
-    @quick_jit
+    @jax.jit
     def losses():
         key = jax.random.key(0)
         return [
@@ -508,7 +498,7 @@ def test_at_test_time_the_posterior_is_the_product_of_what_is_given():
     batch = make_batch(model, PATTERNS)
     variables = {"params": random_params(model, batch)}
     given = ("m0", "m2")
-    shared, found, means = quick_jit(
+    shared, found, means = jax.jit(
         lambda batch: (
             model.experts(variables, batch).shared,
             model.encode(variables, batch, given),
@@ -536,7 +526,7 @@ def test_every_subset_of_quotient_experts_is_a_density(count):
     raw = raw.at[:, 0].set(1e4).at[:, 1].set(-1e4).at[:, 2].set(30.0)
     here = jnp.arange(count)[:, None] < jnp.arange(count + 1)[None]  # [M, n]: the first n
 
-    @quick_jit
+    @jax.jit
     def products(raw):
         scale = space.scale(raw)
         every = jnp.broadcast_to(scale[:, None], (*here.shape, 40))
@@ -559,7 +549,7 @@ def test_quotient_is_the_product_divided_by_priors():
     others = jnp.asarray(PATTERNS.sum(0) - 1, jnp.float32)[:, None]
     some = np.asarray(others)[:, 0] > 0
 
-    @quick_jit
+    @jax.jit
     def evaluated(raw, others):
         parameters = space.posterior(raw)
         loc, scale = parameters["loc"], parameters["scale"]
@@ -609,7 +599,7 @@ def test_nineteen_modalities_are_one_program():
     """Whatever is present in its rows."""
     model = attributes(19, ())
     params = random_params(model, models.prepare({"x": attribute_batch(model, 6, 0)[0]}))
-    loss = quick_jit(total_loss(model))
+    loss = jax.jit(total_loss(model))
     losses = [loss(params, jax.random.key(s), *attribute_batch(model, 6, s)) for s in range(4)]
     assert np.all(np.isfinite(losses))
     assert loss._cache_size() == 1
@@ -622,7 +612,7 @@ def test_cost_of_a_step_is_linear_in_the_number_of_modalities():
         model = attributes(count, (32,))
         x, present = attribute_batch(model, 16, 0)
         params = random_params(model, models.prepare({"x": x}))
-        step = quick_jit(jax.value_and_grad(total_loss(model)))
+        step = jax.jit(jax.value_and_grad(total_loss(model)))
         lowered = step.lower(params, jax.random.key(0), x, present)
         flops[count] = lowered.cost_analysis()["flops"]
         products[count] = lowered.as_text().count("dot_general")
@@ -664,7 +654,7 @@ def test_training_lowers_the_loss_and_teaches_one_view_from_the_other():
             updates, state = optimizer.update(gradient, state, params)
         return (optax.apply_updates(params, updates), state), loss
 
-    @quick_jit
+    @jax.jit
     def train(params):
         return jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(300))
 
@@ -762,7 +752,7 @@ def test_plain_bound_of_all_modalities():
     model = with_two_points(build(unimodal_terms=False, weights=(1.0,)))
     batch = make_batch(model, PATTERNS)
     variables = {"params": random_params(model, batch)}
-    loss, terms = quick_jit(
+    loss, terms = jax.jit(
         lambda batch: model.loss(variables, jax.random.key(0), batch, jnp.int32(0))
     )(batch)
     np.testing.assert_array_equal(loss, -terms["elbo"])

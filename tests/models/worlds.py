@@ -21,14 +21,6 @@ from mmvae_jax.types import ModalitySpec
 
 SIZE = 4
 FLOOR = 1e-6  # of every scale, as documented in `distributions`
-# Most programs here run a few times: their optimisation would take longer than they do.
-quick_jit = functools.partial(
-    jax.jit,
-    compiler_options={
-        "xla_backend_optimization_level": 0,
-        "xla_llvm_disable_expensive_passes": True,
-    },
-)
 DENSITIES = {"normal": stats.norm, "laplace": stats.laplace}
 
 
@@ -90,7 +82,7 @@ def random_params(model: Any, seed: int = 0, size: float = 0.5) -> Any:
 def compiled(model: Any) -> Any:
     """One program: (params, x, present [M, B], rng) to (loss [B], terms, gradient of its sum)."""
 
-    @quick_jit
+    @jax.jit
     def run(params, x, present, rng):
         here = {name: present[i] for i, name in enumerate(model.names)}
         rows = models.prepare({"x": x, "present": here})
@@ -190,7 +182,7 @@ def train(model: Any, x: Any, steps: int) -> tuple[Any, np.ndarray]:
 def label_accuracy(model: Any, variables: Any, x: Any) -> float:
     """How often the label drawn from the first view is the right one."""
     rows = models.prepare({"x": x})
-    draw = quick_jit(lambda key: model.conditional(variables, key, rows, ("m0",), 1)["label"][0])
+    draw = jax.jit(lambda key: model.conditional(variables, key, rows, ("m0",), 1)["label"][0])
     return float((np.asarray(draw(jax.random.key(2))).argmax(-1) == x["label"]).mean())
 
 
