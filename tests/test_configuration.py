@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
 from configs import common, mmvae_plus
@@ -24,20 +26,27 @@ def changed(key: str, value) -> dict:
     return values
 
 
-@pytest.mark.parametrize("dataset", sorted(common.DATASETS))
-@pytest.mark.parametrize("networks", ["paper", "small"])
-def test_shipped_configs_are_valid(dataset, networks):
-    values = mmvae_plus.get_config(f"dataset={dataset},networks={networks}").to_dict()
-    configuration.validate(values)
-    options = set(values["data"]) - {"name", "dir", "seed", *missingness.OPTIONS}
-    assert options <= set(data.option_defaults(dataset))
+# What the argument of a config takes beside the data set.
+FURTHER = {
+    "dmvae_hybrid": ("", "recipe=paper", "paired=1.0"),
+    "meme": ("variant=code", "variant=paper"),
+    "mmvae_plus": ("networks=paper", "networks=small"),
+    "mvae": ("", "paired=0.01"),
+}
 
 
 @pytest.mark.parametrize("dataset", sorted(common.DATASETS))
-def test_every_rule_belongs_to_a_key_and_every_key_has_a_rule(dataset):
-    values = mmvae_plus.get_config(f"dataset={dataset}").to_dict()
-    keys = dict(configuration.flat(values)).keys()
-    assert keys == set(configuration.rules_for("mmvae_plus", dataset)) | {"data.dir"}
+@pytest.mark.parametrize("name", sorted(models.MODELS))
+def test_shipped_configs_are_valid(name, dataset):
+    """Every rule belongs to a key, and every key has a rule."""
+    for further in FURTHER.get(name, ("",)):
+        config = importlib.import_module(f"configs.{name}")
+        values = config.get_config(f"dataset={dataset},{further}").to_dict()
+        configuration.validate(values)
+        keys = dict(configuration.flat(values)).keys()
+        assert keys == set(configuration.rules_for(name, dataset)) | {"data.dir"}
+        options = set(values["data"]) - {"name", "dir", "seed", *missingness.OPTIONS}
+        assert options <= set(data.option_defaults(dataset))
 
 
 @pytest.mark.parametrize(

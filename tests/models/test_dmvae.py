@@ -11,8 +11,7 @@ import pytest
 import scipy.special
 from scipy import stats
 
-from configs import dmvae as config
-from mmvae_jax import configuration, models, objectives
+from mmvae_jax import models, objectives
 from mmvae_jax.models.dmvae import DMVAE
 from mmvae_jax.models.hybrid_latents import HybridLatents
 from tests.models.dmvae_numbers import (
@@ -242,15 +241,3 @@ def test_importance_weights_recover_the_likelihood_and_the_elbo_is_below_it(prog
     spread = elbo.std(0) / np.sqrt(len(elbo))
     np.testing.assert_array_less(elbo.mean(0), exact + 4 * spread + 1e-4)
     assert np.any(exact - elbo.mean(0) > 0.1)
-
-
-# --- configs --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("argument", ["", "dataset=polymnist"])
-def test_the_config_of_the_continuous_model(argument):
-    values = config.get_config(argument).to_dict()
-    configuration.validate(values)
-    assert set(dict(configuration.flat(values))) == set(
-        configuration.rules_for("dmvae", values["data"]["name"])
-    )

@@ -129,24 +129,6 @@ def test_few_labels_suffice_where_classes_are_apart():
 
 
 @pytest.mark.parametrize(
-    "argument",
-    [
-        "",
-        "recipe=paper",
-        "dataset=mnist_labels",
-        "dataset=mnist_labels,paired=1.0",
-        "dataset=mnist_labels,recipe=paper",
-    ],
-)
-def test_the_config_of_the_hybrid_model(argument):
-    values = config.get_config(argument).to_dict()
-    configuration.validate(values)
-    assert set(dict(configuration.flat(values))) == set(
-        configuration.rules_for("dmvae_hybrid", values["data"]["name"])
-    )
-
-
-@pytest.mark.parametrize(
     ("section", "key", "value", "said"),
     [
         ("model", "latent", "laplace", "a product of experts needs 'normal'"),

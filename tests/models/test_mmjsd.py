@@ -11,12 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import common
 from configs import mmjsd as mmjsd_config
-from mmvae_jax import configuration, models
+from mmvae_jax import models
 from mmvae_jax.models.latents import LatentSpace
 from mmvae_jax.models.mmjsd import MMJSD, stand_ins
-from mmvae_jax.types import ModalitySpec, UserError
+from mmvae_jax.types import UserError
 from tests.models import worlds
 
 M, D, ROWS, BETA, BETA_STYLE = 3, 2, 16, 1.7, 0.6
@@ -55,10 +54,9 @@ def jensen_shannon(components: list) -> float:
 
 def objective(model: MMJSD, params: Any, x: Any) -> tuple[np.ndarray, np.ndarray]:
     """(objective, divergence), each [B]."""
-    shared = [worlds.posterior(params, name, "shared", x) for name in model.names]
-    rng, strata = jax.random.key(2), M + 1 if model.sampling == "stratified" else 1
-    noise = jax.random.normal(jax.random.fold_in(rng, 0), (strata, ROWS, D))
-    noise = np.asarray(noise, np.float64)
+    shared = worlds.posteriors(model, params, x)
+    private = worlds.private_draws(model, params, x)
+    noise = worlds.noise(0, (M + 1 if model.sampling == "stratified" else 1, ROWS, D))
     values, divergences = np.zeros(ROWS), np.zeros(ROWS)
     standard = (np.zeros(D), np.ones(D))
     for b in range(ROWS):
@@ -77,10 +75,7 @@ def objective(model: MMJSD, params: Any, x: Any) -> tuple[np.ndarray, np.ndarray
             spec, row = model.specs[m], {name: value[b] for name, value in x.items()}
             own = np.zeros(0)
             if PRIVATE[m]:
-                loc, scale = (a[b] for a in worlds.posterior(params, spec.name, "private", x))
-                key = jax.random.fold_in(rng, m + 1)
-                epsilon = jax.random.normal(key, (1, ROWS, PRIVATE[m]))[0, b]
-                own = loc + scale * np.asarray(epsilon, np.float64)
+                loc, scale, own = (a[b] for a in private[m])
                 values[b] -= BETA * BETA_STYLE * worlds.normal_kl(loc, scale)
             for (loc, scale), epsilon in chosen:
                 code = np.concatenate([own, loc + scale * epsilon])
@@ -89,20 +84,11 @@ def objective(model: MMJSD, params: Any, x: Any) -> tuple[np.ndarray, np.ndarray
     return values, divergences
 
 
-@functools.cache
-def found(sampling: str) -> tuple[Any, Any, Any]:
-    """(params, data, what the model says)."""
-    model = build(sampling)
-    params, x = worlds.random_params(model), worlds.arrays(model, ROWS)
-    return params, x, worlds.compiled(model)(params, x, PRESENT, jax.random.key(2))
-
-
 @both_ways
 def test_value(sampling):
-    params, x, (loss, terms, _) = found(sampling)
-    expected, divergence = objective(
-        build(sampling), worlds.as_float64(params), worlds.as_float64(x)
-    )
+    model = build(sampling)
+    params, x, (loss, terms, _) = worlds.answers(model, ROWS)
+    expected, divergence = objective(model, worlds.as_float64(params), worlds.as_float64(x))
     np.testing.assert_allclose(-loss, expected, rtol=2e-5, atol=1e-4)
     np.testing.assert_allclose(terms["kl/shared"], divergence, rtol=2e-5, atol=1e-5)
     np.testing.assert_array_equal(terms["objective"], -loss)
@@ -112,7 +98,7 @@ def test_value(sampling):
 @both_ways
 def test_gradient(sampling):
     model = build(sampling)
-    params, x, (_, _, gradient) = found(sampling)
+    params, x, (_, _, gradient) = worlds.answers(model, ROWS)
     x = worlds.as_float64(x)
     worlds.check_directional_derivatives(
         gradient, lambda p: -objective(model, p, x)[0].sum(), params, ("encoder", "decoder")
@@ -121,14 +107,12 @@ def test_gradient(sampling):
 
 @both_ways
 def test_missing_is_absent_bit_for_bit_and_compiles_once(sampling):
-    model = build(sampling)
-    worlds.check_that_absent_content_never_matters(model, found(sampling)[0], ROWS)
+    worlds.check_that_absent_content_never_matters(build(sampling), ROWS)
 
 
 @both_ways
 def test_extreme_scales_stay_finite(sampling):
-    model = build(sampling)
-    worlds.check_that_extreme_scales_stay_finite(model, found(sampling)[0], ROWS)
+    worlds.check_that_extreme_scales_stay_finite(build(sampling), ROWS)
 
 
 # --- the divergence -------------------------------------------------------------------------------
@@ -217,7 +201,7 @@ def test_the_last_chunk_is_decoded_from_the_prior():
 
 def test_the_posterior_for_use_is_the_mixture_of_present_experts_alone():
     model, present = build("stratified"), worlds.patterns(M, 8)
-    params, rows = found("stratified")[0], worlds.batch(build("stratified"), 8, present=present)
+    params, rows = worlds.random_params(model), worlds.batch(model, 8, present=present)
     posterior = model.encode({"params": params}, rows)
     alive = present.copy()
     alive[:, -1] = True  # nothing present: every stratum is the prior
@@ -237,22 +221,11 @@ def test_codes_without_a_product_are_refused():
         MMJSD(specs=worlds.specs(2), shared=LatentSpace(D, "laplace"))
 
 
-@pytest.mark.parametrize("dataset", sorted(common.DATASETS))
-def test_the_config_is_valid_and_every_rule_has_its_key(dataset):
-    values = mmjsd_config.get_config(f"dataset={dataset}").to_dict()
-    configuration.validate(values)
-    keys = dict(configuration.flat(values)).keys()
-    assert keys | {"data.dir"} == set(configuration.rules_for("mmjsd", dataset)) | {"data.dir"}
-
-
 def test_the_config_builds_the_model():
     values = mmjsd_config.get_config().to_dict()
     values["objective"].update(sampling="chunks", beta_style=2.0)
     values["model"].update(private_dim=3)
-    configuration.validate(values)
-    specs = tuple(ModalitySpec(name=name, shape=(28, 28, 3)) for name in ("a", "b"))
-    model = models.build(values, models.specs_from_config(values["model"], specs))
-    model.check()
+    model = worlds.from_config(values)
     assert isinstance(model, MMJSD)
     assert (model.sampling, model.beta, model.beta_style) == ("chunks", 2.5, 2.0)
     assert (model.shared.dim, model.specs[0].private_dim) == (8, 3)
@@ -265,6 +238,6 @@ def test_it_learns_what_views_and_a_label_share():
     """
     specs, x = worlds.views_and_label()
     model = MMJSD(specs=specs, shared=LatentSpace(4), sampling="chunks")
-    variables, losses = worlds.train(model, x, 200)
+    variables, losses = worlds.train(model, {"x": x}, 200)
     assert losses[-20:].mean() < 15.0 < 30.0 < losses[0]
     assert worlds.label_accuracy(model, variables, x) > 0.9

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from configs import common
 from configs import mmvae as mmvae_config
-from mmvae_jax import configuration, models, objectives
+from mmvae_jax import models, objectives
 from mmvae_jax.models.latents import LatentSpace
 from mmvae_jax.models.mmvae import MMVAE
 from mmvae_jax.types import ModalitySpec, UserError
@@ -242,22 +241,11 @@ def test_private_codes_are_refused():
         MMVAE(specs=worlds.specs(2, private=(0, 2)), shared=LatentSpace(D))
 
 
-@pytest.mark.parametrize("dataset", sorted(common.DATASETS))
-def test_the_config_is_valid_and_every_rule_has_its_key(dataset):
-    values = mmvae_config.get_config(f"dataset={dataset}").to_dict()
-    configuration.validate(values)
-    keys = dict(configuration.flat(values)).keys()
-    assert keys | {"data.dir"} == set(configuration.rules_for("mmvae", dataset)) | {"data.dir"}
-
-
 def test_the_config_builds_the_model():
     values = mmvae_config.get_config().to_dict()
     values["objective"].update(estimator="elbo", beta=2.0)
     values["model"].update(prior_scale="sum", rescale_likelihoods=True)
-    configuration.validate(values)
-    specs = tuple(ModalitySpec(name=name, shape=(28, 28, 3)) for name in ("a", "b"))
-    model = models.build(values, models.specs_from_config(values["model"], specs))
-    model.check()
+    model = worlds.from_config(values)
     assert isinstance(model, MMVAE)
     assert (model.estimator, model.prior_scale, model.rescale_likelihoods) == ("elbo", "sum", True)
     assert (model.beta, model.shared.dim, model.shared.family) == (2.0, 8, "laplace")
@@ -273,6 +261,6 @@ def test_it_learns_what_views_and_a_label_share():
         estimator="dreg",
         prior_scale="sum",
     )
-    variables, losses = worlds.train(model, x, 200)
+    variables, losses = worlds.train(model, {"x": x}, 200)
     assert losses[-20:].mean() < 9.0 < 30.0 < losses[0]
     assert worlds.label_accuracy(model, variables, x) > 0.9

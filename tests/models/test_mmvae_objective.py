@@ -52,10 +52,6 @@ def noise_of(model: MMVAE) -> np.ndarray:
     return np.asarray(draw(jax.random.key(2), (K, M, ROWS, D)), np.float64)
 
 
-def posteriors(model: MMVAE, params: Any, x: Any) -> list:
-    return [worlds.posterior(params, name, "shared", x) for name in model.names]
-
-
 def prior_scale(model: MMVAE, params: Any) -> Any:
     if model.prior_scale == "fixed":
         return 1.0
@@ -70,13 +66,13 @@ def log_density(model: MMVAE, z: Any, loc: Any, scale: Any) -> np.ndarray:
 
 def draws(model: MMVAE, params: Any, x: Any, noise: np.ndarray) -> list:
     """z[s] [K, B, D]."""
-    found = posteriors(model, params, x)
+    found = worlds.posteriors(model, params, x)
     return [loc + scale * noise[:, s] for s, (loc, scale) in enumerate(found)]
 
 
 def log_weights(model: MMVAE, params: Any, density: Any, z: list, x: Any) -> np.ndarray:
     """[K, S, B]; decoders and prior from ``params``, the mixture from ``density``."""
-    found = posteriors(model, density, x)
+    found = worlds.posteriors(model, density, x)
     rows = []
     for code in z:
         log_px = sum(
@@ -122,7 +118,7 @@ def importance_sampled_elbo(model: MMVAE, params: Any, constant: Any, x: Any) ->
     """[B]; ``constant`` holds the parameters that get no gradient in the weights."""
     noise, values = noise_of(model), np.zeros(ROWS)
     z, fixed = draws(model, params, x, noise), draws(model, constant, x, noise)
-    found, held = posteriors(model, params, x), posteriors(model, constant, x)
+    found, held = worlds.posteriors(model, params, x), worlds.posteriors(model, constant, x)
     scale = prior_scale(model, params)
     for b in range(ROWS):
         here = np.flatnonzero(PRESENT[:, b])
@@ -151,18 +147,10 @@ def importance_sampled_elbo(model: MMVAE, params: Any, constant: Any, x: Any) ->
 # --- values and gradients -------------------------------------------------------------------------
 
 
-@functools.cache
-def found(choice: str) -> tuple[Any, Any, Any]:
-    """(params, data, what the model says)."""
-    model = build(choice)
-    params, x = worlds.random_params(model), worlds.arrays(model, ROWS)
-    return params, x, worlds.compiled(model)(params, x, PRESENT, jax.random.key(2))
-
-
 @every_choice
 def test_value(choice):
     model = build(choice)
-    params, x, (loss, terms, _) = found(choice)
+    params, x, (loss, terms, _) = worlds.answers(model, ROWS)
     p, x = worlds.as_float64(params), worlds.as_float64(x)
     if model.estimator == "elbo":
         expected = importance_sampled_elbo(model, p, p, x)
@@ -177,7 +165,7 @@ def test_value(choice):
 def test_gradient(choice):
     """Central differences of the value, with constant what the estimator holds constant."""
     model = build(choice)
-    params, x, (_, _, gradient) = found(choice)
+    params, x, (_, _, gradient) = worlds.answers(model, ROWS)
     p, x = worlds.as_float64(params), worlds.as_float64(x)
     noise = noise_of(model)
     constant = draws(model, p, x, noise)
@@ -204,19 +192,17 @@ def test_gradient(choice):
 
 @every_choice
 def test_missing_is_absent_bit_for_bit_and_compiles_once(choice):
-    model = build(choice)
-    worlds.check_that_absent_content_never_matters(model, found(choice)[0], ROWS)
+    worlds.check_that_absent_content_never_matters(build(choice), ROWS)
 
 
 @every_choice
 def test_extreme_scales_stay_finite(choice):
-    model = build(choice)
-    worlds.check_that_extreme_scales_stay_finite(model, found(choice)[0], ROWS)
+    worlds.check_that_extreme_scales_stay_finite(build(choice), ROWS)
 
 
 def test_terms_are_means_over_draws_of_all_present_experts():
     model = build("iwae")
-    params, x, (_, terms, _) = found("iwae")
+    params, x, (_, terms, _) = worlds.answers(model, ROWS)
     p, x = worlds.as_float64(params), worlds.as_float64(x)
     z = draws(model, p, x, noise_of(model))
     row = 1  # m0 and m1
@@ -239,6 +225,6 @@ def test_what_each_decoder_is_given(choice, sources, monkeypatch):
         return decode(self, variables, spec, shared, private)
 
     monkeypatch.setattr(MMVAE, "decode_one", recorded)
-    rows, variables = worlds.batch(model, ROWS), {"params": found(choice)[0]}
+    rows, variables = worlds.batch(model, ROWS), {"params": worlds.random_params(model)}
     jax.eval_shape(lambda: model.loss(variables, jax.random.key(0), rows, jnp.int32(0)))
     assert shapes == [(K, sources, ROWS, D)] * M

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from configs import common
 from configs import mopoe as mopoe_config
-from mmvae_jax import configuration, experts, models
+from mmvae_jax import experts
 from mmvae_jax.models.latents import LatentSpace
 from mmvae_jax.models.mixtures import chunk_of_rows
 from mmvae_jax.models.mopoe import MoPoE, subset_table
@@ -67,22 +66,11 @@ def subset_posterior(model: MoPoE, members: Any, here: Any, found: list, row: in
     return product(members, found, row, prior[model.prior_expert])
 
 
-def posteriors(model: MoPoE, params: Any, x: Any) -> tuple[list, dict]:
-    shared = [worlds.posterior(params, name, "shared", x) for name in model.names]
-    private = {
-        spec.name: worlds.posterior(params, spec.name, "private", x)
-        for spec in model.specs
-        if spec.private_dim
-    }
-    return shared, private
-
-
 def objective(model: MoPoE, params: Any, x: Any) -> tuple[np.ndarray, np.ndarray]:
     """(objective, shared KL), each [B]."""
-    shared, private = posteriors(model, params, x)
-    rng, strata = jax.random.key(2), len(SUBSETS) if model.sampling == "stratified" else 1
-    noise = jax.random.normal(jax.random.fold_in(rng, 0), (strata, ROWS, D))
-    noise = np.asarray(noise, np.float64)
+    shared = worlds.posteriors(model, params, x)
+    private = worlds.private_draws(model, params, x)
+    noise = worlds.noise(0, (len(SUBSETS) if model.sampling == "stratified" else 1, ROWS, D))
     values, kls = np.zeros(ROWS), np.zeros(ROWS)
     for b in range(ROWS):
         here = tuple(np.flatnonzero(PRESENT[:, b]))
@@ -103,38 +91,23 @@ def objective(model: MoPoE, params: Any, x: Any) -> tuple[np.ndarray, np.ndarray
             for m in here:
                 code = loc + scale * epsilon
                 if PRIVATE[m]:
-                    w = style(model, m, private, b)
-                    code = np.concatenate([w, code])
+                    code = np.concatenate([private[m][2][b], code])
                 row = {name: value[b] for name, value in x.items()}
                 log_px = worlds.log_px(params, model.specs[m], code, row)
                 values[b] += WEIGHTS[m] * log_px / len(chosen)
         values[b] -= BETA * kls[b]
         for m in here:
             if PRIVATE[m]:
-                q = (a[b] for a in private[model.names[m]])
-                values[b] -= BETA * BETA_STYLE * worlds.normal_kl(*q)
+                loc, scale, _ = (a[b] for a in private[m])
+                values[b] -= BETA * BETA_STYLE * worlds.normal_kl(loc, scale)
     return values, kls
-
-
-def style(model: MoPoE, m: int, private: dict, row: int) -> np.ndarray:
-    key = jax.random.fold_in(jax.random.key(2), m + 1)
-    noise = np.asarray(jax.random.normal(key, (1, ROWS, PRIVATE[m])), np.float64)
-    loc, scale = private[model.names[m]]
-    return loc[row] + scale[row] * noise[0, row]
-
-
-@functools.cache
-def found(choice: str) -> tuple[Any, Any, Any]:
-    """(params, data, what the model says)."""
-    model = build(choice)
-    params, x = worlds.random_params(model), worlds.arrays(model, ROWS)
-    return params, x, worlds.compiled(model)(params, x, PRESENT, jax.random.key(2))
 
 
 @every_choice
 def test_value(choice):
-    params, x, (loss, terms, _) = found(choice)
-    expected, kl = objective(build(choice), worlds.as_float64(params), worlds.as_float64(x))
+    model = build(choice)
+    params, x, (loss, terms, _) = worlds.answers(model, ROWS)
+    expected, kl = objective(model, worlds.as_float64(params), worlds.as_float64(x))
     np.testing.assert_allclose(-loss, expected, rtol=2e-5, atol=1e-4)
     np.testing.assert_allclose(terms["elbo"], -loss)
     np.testing.assert_allclose(terms["kl/shared"], kl, rtol=2e-5, atol=1e-5)
@@ -147,7 +120,7 @@ def test_value(choice):
 @every_choice
 def test_gradient(choice):
     model = build(choice)
-    params, x, (_, _, gradient) = found(choice)
+    params, x, (_, _, gradient) = worlds.answers(model, ROWS)
     x = worlds.as_float64(x)
     worlds.check_directional_derivatives(
         gradient, lambda p: -objective(model, p, x)[0].sum(), params, ("encoder", "decoder")
@@ -156,14 +129,12 @@ def test_gradient(choice):
 
 @every_choice
 def test_missing_is_absent_bit_for_bit_and_compiles_once(choice):
-    model = build(choice)
-    worlds.check_that_absent_content_never_matters(model, found(choice)[0], ROWS)
+    worlds.check_that_absent_content_never_matters(build(choice), ROWS)
 
 
 @every_choice
 def test_extreme_scales_stay_finite(choice):
-    model = build(choice)
-    worlds.check_that_extreme_scales_stay_finite(model, found(choice)[0], ROWS)
+    worlds.check_that_extreme_scales_stay_finite(build(choice), ROWS)
 
 
 # --- strata ---------------------------------------------------------------------------------------
@@ -179,7 +150,7 @@ def test_two_modalities_are_mixed_with_their_product(prior_expert):
     # Rows: both, m0, m1, nothing (then every stratum is the prior).
     np.testing.assert_array_equal(posterior.strata, [[1, 1, 0, 1], [1, 0, 1, 1], [1, 0, 0, 1]])
     x, p = worlds.as_float64(rows["x"]), worlds.as_float64(params)
-    q = [worlds.posterior(p, name, "shared", x) for name in model.names]
+    q = worlds.posteriors(model, p, x)
     some, every = prior_expert != "none", prior_expert == "every"
     expected = {
         (0, 0): product((0,), q, 0, every),
@@ -260,7 +231,7 @@ def test_objective_is_the_mean_of_all_subsets_elbos_and_below_the_likelihood():
     rows = worlds.batch(model, 3, present=present)
     value, error = worlds.mean_and_error(model, params, rows, 4000)
     p, x = worlds.as_float64(params), worlds.as_float64(rows["x"])
-    q = [worlds.posterior(p, name, "shared", x) for name in model.names]
+    q = worlds.posteriors(model, p, x)
     w = [worlds.posterior(p, name, "private", x) for name in model.names]
     for b, here in enumerate([(0, 1), (0,), (1,)]):
         alive = [s for s in [(0,), (1,), (0, 1)] if set(s) <= set(here)]
@@ -326,22 +297,11 @@ def test_codes_that_cannot_be_multiplied_are_refused():
         MoPoE(specs=worlds.specs(2), shared=LatentSpace(D, "laplace"))
 
 
-@pytest.mark.parametrize("dataset", sorted(common.DATASETS))
-def test_the_config_is_valid_and_every_rule_has_its_key(dataset):
-    values = mopoe_config.get_config(f"dataset={dataset}").to_dict()
-    configuration.validate(values)
-    keys = dict(configuration.flat(values)).keys()
-    assert keys | {"data.dir"} == set(configuration.rules_for("mopoe", dataset)) | {"data.dir"}
-
-
 def test_the_config_builds_the_model():
     values = mopoe_config.get_config().to_dict()
     values["objective"].update(sampling="chunks", beta_style=2.0, num_subsets=40)
     values["model"].update(prior_expert="every", private_dim=3)
-    configuration.validate(values)
-    specs = tuple(ModalitySpec(name=name, shape=(28, 28, 3)) for name in ("a", "b"))
-    model = models.build(values, models.specs_from_config(values["model"], specs))
-    model.check()
+    model = worlds.from_config(values)
     assert isinstance(model, MoPoE)
     assert (model.sampling, model.prior_expert, model.num_subsets) == ("chunks", "every", 40)
     assert (model.beta, model.beta_style, model.shared.dim) == (2.5, 2.0, 8)
@@ -351,6 +311,6 @@ def test_it_learns_what_views_and_a_label_share():
     """Two vectors and a class, a fixed seed: the loss falls from above 30 to below 10."""
     specs, x = worlds.views_and_label()
     model = MoPoE(specs=specs, shared=LatentSpace(4))
-    variables, losses = worlds.train(model, x, 200)
+    variables, losses = worlds.train(model, {"x": x}, 200)
     assert losses[-20:].mean() < 10.0 < 30.0 < losses[0]
     assert worlds.label_accuracy(model, variables, x) > 0.9

@@ -10,16 +10,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from scipy import integrate, special, stats
 
-from configs import common
 from configs import mvae as mvae_config
 from mmvae_jax import configuration, experts, models
 from mmvae_jax.models.latents import LatentSpace
 from mmvae_jax.models.mvae import MVAE, QuotientSpace, random_subsets
 from mmvae_jax.types import ModalitySpec, UserError
+from tests.models import worlds
 
 D = 2
 NOISE = 1.5
@@ -633,53 +632,27 @@ def two_views(rows: int):
     x = {
         f"m{i}": point @ rng.normal(size=(2, 4)) + 0.3 * rng.normal(size=(rows, 4)) for i in (0, 1)
     }
-    return models.prepare({"x": {n: v.astype(np.float32) for n, v in x.items()}})
+    return {n: v.astype(np.float32) for n, v in x.items()}
 
 
 def test_training_lowers_the_loss_and_teaches_one_view_from_the_other():
     """300 steps on one batch: the loss falls to a tenth, and m1 is predicted from m0 alone."""
     specs = tuple(dataclasses.replace(spec(f"m{i}"), likelihood_scale=0.5) for i in (0, 1))
-    model, batch = MVAE(specs, LatentSpace(2), warmup_steps=50), two_views(64)
-    optimizer = optax.adam(3e-2)
-
-    def step(carry, index):
-        params, state = carry
-
-        def total(params):
-            key = jax.random.fold_in(jax.random.key(2), index)
-            return model.loss({"params": params}, key, batch, index)[0].mean()
-
-        loss, gradient = jax.value_and_grad(total)(params)
-        with jax.numpy_dtype_promotion("standard"):
-            updates, state = optimizer.update(gradient, state, params)
-        return (optax.apply_updates(params, updates), state), loss
-
-    @jax.jit
-    def train(params):
-        return jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(300))
-
-    (params, _), losses = train(random_params(model, batch))
+    model, x = MVAE(specs, LatentSpace(2), warmup_steps=50), two_views(64)
+    start = worlds.random_params(model)
+    variables, losses = worlds.train(model, {"x": x}, 300, params=start, rate=3e-2)
     assert losses[0] > 200
     assert losses[-20:].mean() < 0.1 * losses[0]
-    params = as_float64(params)
+    params, x = as_float64(variables["params"]), as_float64(x)
     encoder = params["encoder"]["m0"]["shared"]["Dense_0"]
-    rows = as_float64(batch["x"]["m0"])
-    loc, variance = expert("poe", 2, encoder, rows)
+    loc, variance = expert("poe", 2, encoder, x["m0"])
     code = loc / (1 + variance)  # the mean of its product with the prior
     layer = params["decoder"]["m1"]["Dense_0"]
-    error = code @ layer["kernel"] + layer["bias"] - batch["x"]["m1"]
-    assert np.sqrt(np.square(error).mean()) < 0.2 * batch["x"]["m1"].std()
+    error = code @ layer["kernel"] + layer["bias"] - x["m1"]
+    assert np.sqrt(np.square(error).mean()) < 0.2 * x["m1"].std()
 
 
 # --- configs -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dataset", sorted(common.DATASETS))
-def test_config_and_rules_have_the_same_keys(dataset):
-    values = mvae_config.get_config(f"dataset={dataset}").to_dict()
-    configuration.validate(values)
-    keys = dict(configuration.flat(values)).keys()
-    assert keys | {"data.dir"} == set(configuration.rules_for("mvae", dataset)) | {"data.dir"}
 
 
 def test_few_pairs_are_a_third_of_each_batch():
@@ -697,14 +670,8 @@ def small_config(**model) -> dict:
     return values
 
 
-def from_values(values: dict, specs) -> MVAE:
-    configuration.validate(values)
-    return models.build(values, models.specs_from_config(values["model"], specs))
-
-
 def test_default_config_fits_its_data(tiny_data):
-    model = from_values(small_config(), tiny_data.specs)
-    model.check()
+    model = worlds.from_config(small_config(), tiny_data.specs)
 
     def first_step(x):
         batch = models.prepare({"x": x})
@@ -725,7 +692,7 @@ def test_options_reach_the_model(tiny_data):
     values["objective"].update(
         beta=0.3, warmup_steps=7, unimodal_terms=False, num_subsets=2, weights="code"
     )
-    model = from_values(values, tiny_data.specs)
+    model = worlds.from_config(values, tiny_data.specs)
     assert model.shared == QuotientSpace(8, num_modalities=3)
     found = (model.beta, model.warmup_steps, model.unimodal_terms, model.num_subsets)
     assert (*found, model.weighted_terms) == (0.3, 7, False, 2, "code")
@@ -743,7 +710,7 @@ def test_options_reach_the_model(tiny_data):
 )
 def test_what_does_not_fit_is_one_line(changes, said, tiny_data):
     with pytest.raises(UserError) as error:
-        from_values(small_config(**changes), tiny_data.specs)
+        worlds.from_config(small_config(**changes), tiny_data.specs)
     assert said in str(error.value) and "\n" not in str(error.value)
 
 

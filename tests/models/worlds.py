@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from scipy import stats
 
-from mmvae_jax import models
+from mmvae_jax import configuration, models
 from mmvae_jax.types import ModalitySpec
 
 SIZE = 4
@@ -97,15 +97,22 @@ def compiled(model: Any) -> Any:
     return run
 
 
-def check_that_absent_content_never_matters(model: Any, params: Any, rows: int) -> None:
+@functools.cache
+def answers(model: Any, rows: int) -> tuple[Any, Any, Any]:
+    """(params, x, what `compiled` gives): random ones, every pattern of presence, key 2."""
+    params, x = random_params(model), arrays(model, rows)
+    present = patterns(len(model.specs), rows)
+    return params, x, compiled(model)(params, x, present, jax.random.key(2))
+
+
+def check_that_absent_content_never_matters(model: Any, rows: int) -> None:
     """Bit for bit, for every pattern, in loss, terms and gradients, in one program."""
     run, present = compiled(model), patterns(len(model.specs), rows)
-    x = arrays(model, rows)
+    params, x, first = answers(model, rows)
     changed = {
         name: np.where(present[i][:, None], x[name], np.float32(-1e6))
         for i, name in enumerate(model.names)
     }
-    first = run(params, x, present, jax.random.key(2))
     second = run(params, changed, present, jax.random.key(2))
     jax.tree.map(np.testing.assert_array_equal, first, second)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(first))
@@ -113,8 +120,9 @@ def check_that_absent_content_never_matters(model: Any, params: Any, rows: int) 
     assert run._cache_size() == 1
 
 
-def check_that_extreme_scales_stay_finite(model: Any, params: Any, rows: int) -> None:
+def check_that_extreme_scales_stay_finite(model: Any, rows: int) -> None:
     """Posterior scales of 1e-4 and 1e3 beside each other, in every pattern (softplus scales)."""
+    params = answers(model, rows)[0]
     raw = {0: float(np.log(np.expm1(1e-4))), 1: 1e3}
     encoder = {}
     for index, (name, networks) in enumerate(params["encoder"].items()):
@@ -132,6 +140,16 @@ def check_that_extreme_scales_stay_finite(model: Any, params: Any, rows: int) ->
         jax.random.key(2),
     )
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(found))
+
+
+def from_config(values: Any, specs: tuple[ModalitySpec, ...] | None = None) -> Any:
+    """The checked model of a whole config; ``specs`` of its data, by default two images."""
+    if specs is None:
+        specs = tuple(ModalitySpec(name=name, shape=(28, 28, 3)) for name in ("a", "b"))
+    configuration.validate(values)
+    model = models.build(values, models.specs_from_config(values["model"], specs))
+    model.check()
+    return model
 
 
 def views_and_label() -> tuple[tuple[ModalitySpec, ...], dict[str, np.ndarray]]:
@@ -154,15 +172,26 @@ def views_and_label() -> tuple[tuple[ModalitySpec, ...], dict[str, np.ndarray]]:
     return (*specs(2, hidden=(16,), scales=(0.5, 0.5)), label), x
 
 
-def train(model: Any, x: Any, steps: int) -> tuple[Any, np.ndarray]:
-    """(variables, mean loss of every step): full batches, Adam, a fixed seed, one program."""
-    rows, optimizer = models.prepare({"x": x}), optax.adam(5e-3)
+def train(
+    model: Any, raw: Any, steps: int, *, params: Any = None, rate: float = 5e-3
+) -> tuple[Any, np.ndarray]:
+    """(variables, mean loss of every step): full batches, Adam, fixed keys, one program.
 
-    def step(carry, key):
+    Args:
+      model: the model.
+      raw: {"x": arrays} and, where something is missing, {"present": masks}.
+      steps: how many.
+      params: the start; random ones by default.
+      rate: the learning rate.
+    """
+    rows, optimizer = models.prepare(raw), optax.adam(rate)
+
+    def step(carry, index):
         params, state = carry
 
         def mean_loss(params):
-            return model.loss({"params": params}, key, rows, jnp.int32(0))[0].mean()
+            key = jax.random.fold_in(jax.random.key(1), index)
+            return model.loss({"params": params}, key, rows, index)[0].mean()
 
         loss, gradient = jax.value_and_grad(mean_loss)(params)
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer count
@@ -170,20 +199,25 @@ def train(model: Any, x: Any, steps: int) -> tuple[Any, np.ndarray]:
         return (optax.apply_updates(params, updates), state), loss
 
     @jax.jit
-    def run(params, key):
+    def run(params):
         carry = (params, optimizer.init(params))
-        (params, _), losses = jax.lax.scan(step, carry, jax.random.split(key, steps))
+        (params, _), losses = jax.lax.scan(step, carry, jnp.arange(steps))
         return params, losses
 
-    params, losses = run(random_params(model, size=0.3), jax.random.key(0))
+    params, losses = run(random_params(model, size=0.3) if params is None else params)
     return {"params": params}, np.asarray(losses)
+
+
+def drawn(model: Any, variables: Any, x: Any, name: str) -> np.ndarray:
+    """One draw of a modality in every row, given the row's m0 alone."""
+    rows = models.prepare({"x": x})
+    draw = jax.jit(lambda key: model.conditional(variables, key, rows, ("m0",), 1)[name][0])
+    return np.asarray(draw(jax.random.key(3)))
 
 
 def label_accuracy(model: Any, variables: Any, x: Any) -> float:
     """How often the label drawn from the first view is the right one."""
-    rows = models.prepare({"x": x})
-    draw = jax.jit(lambda key: model.conditional(variables, key, rows, ("m0",), 1)["label"][0])
-    return float((np.asarray(draw(jax.random.key(2))).argmax(-1) == x["label"]).mean())
+    return float((drawn(model, variables, x, "label").argmax(-1) == x["label"]).mean())
 
 
 def mean_and_error(model: Any, params: Any, rows: Any, count: int) -> tuple[Any, Any]:
@@ -210,6 +244,27 @@ def posterior(params: Any, name: str, part: str, x: Any, scale=positive) -> tupl
     layer = params["encoder"][name][part]["Dense_0"]
     loc, raw = np.split(x[name] @ layer["kernel"] + layer["bias"], 2, axis=-1)
     return loc, scale(raw)
+
+
+def posteriors(model: Any, params: Any, x: Any) -> list[tuple]:
+    """(loc, scale) [B, D] of every modality's linear encoder."""
+    return [posterior(params, name, "shared", x) for name in model.names]
+
+
+def private_draws(model: Any, params: Any, x: Any) -> dict[int, tuple]:
+    """{m: (loc, scale, the code that is drawn)}, each [B, W], of modalities with private codes."""
+    found = {}
+    for m, spec in enumerate(model.specs):
+        if spec.private_dim:
+            loc, scale = posterior(params, spec.name, "private", x)
+            found[m] = (loc, scale, loc + scale * noise(m + 1, (1, *loc.shape))[0])
+    return found
+
+
+def noise(place: int, shape: tuple[int, ...]) -> np.ndarray:
+    """What models draw for a code with key 2: shared ones have place 0, private ones m + 1."""
+    key = jax.random.fold_in(jax.random.key(2), place)
+    return np.asarray(jax.random.normal(key, shape), np.float64)
 
 
 def log_px(params: Any, spec: ModalitySpec, code: np.ndarray, x: Any) -> np.ndarray:
