@@ -30,6 +30,16 @@ def generator():
 
 
 TINY_DATA = {"num_train": 64, "num_validation": 16, "num_test": 24}
+# A short run as flags of a command line.
+TINY_FLAGS = (
+    "--config=configs/mmvae_plus.py",
+    *(f"--config.data.{name}={count}" for name, count in TINY_DATA.items()),
+    "--config.batch_size=16",
+    "--config.evaluation.batch_size=16",
+    "--config.evaluation.bound_samples=2",
+    "--config.evaluation.probe_train=40",
+    "--config.evaluation.classifier_epochs=1",
+)
 
 
 def tiny_config() -> dict:

@@ -16,17 +16,14 @@ import pytest
 
 from mmvae_jax import inference
 from mmvae_jax.training import metric_writer
+from tests.conftest import TINY_FLAGS
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 24
 SMALL = (
-    "--config=configs/mmvae_plus.py",
-    "--config.data.num_train=64",
-    "--config.data.num_validation=16",
-    "--config.data.num_test=24",
-    "--config.batch_size=16",
+    *TINY_FLAGS,
     "--config.num_epochs=6",
     "--config.model.network=mlp",
     # Smooth densities: the gradient of |x - mean| jumps, and one pixel on the other side of its
@@ -34,10 +31,6 @@ SMALL = (
     "--config.model.likelihood=normal",
     "--config.model.latent=normal",
     "--config.training.log_every=2",
-    "--config.evaluation.batch_size=16",
-    "--config.evaluation.bound_samples=2",
-    "--config.evaluation.probe_train=40",
-    "--config.evaluation.classifier_epochs=1",
     "--config.evaluation.figures=False",
 )
 SECONDS = 300

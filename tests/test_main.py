@@ -11,20 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conftest import TINY_FLAGS
+
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = (
-    "--config=configs/mmvae_plus.py",
-    "--config.data.num_train=64",
-    "--config.data.num_validation=16",
-    "--config.data.num_test=24",
-    "--config.batch_size=16",
+    *TINY_FLAGS,
     "--config.num_epochs=2",
     "--config.model.network_options.conv.width=4",
     "--config.model.network_options.conv.hidden=16",
-    "--config.evaluation.batch_size=16",
-    "--config.evaluation.bound_samples=2",
-    "--config.evaluation.probe_train=40",
-    "--config.evaluation.classifier_epochs=1",
 )
 
 

@@ -19,6 +19,7 @@ from mmvae_jax import models
 from mmvae_jax.models.latents import LatentSpace
 from mmvae_jax.models.mmvae_plus import MMVAEPlus
 from mmvae_jax.types import ModalitySpec
+from tests.models import worlds
 
 ROWS, M, K, D, W, SIZE = 4, 3, 3, 3, 2, 5
 BETA = 1.7
@@ -77,7 +78,7 @@ def problem(family: str) -> tuple[Any, Any, Any]:
     found = model.experts(variables, batch)
     codes = model.sample_codes(jax.random.key(2), found)
     auxiliary = model.sample_auxiliary(variables, jax.random.key(2), found, codes)
-    p, data = as_float64(params), as_float64(batch["x"])
+    p, data = worlds.as_float64(params), worlds.as_float64(batch["x"])
     shared, private = posteriors(np, p["encoder"], data)
     noise = {
         "u": [standardised(codes.shared[:, s], *shared[s]) for s in range(M)],
@@ -85,10 +86,6 @@ def problem(family: str) -> tuple[Any, Any, Any]:
         "aux": [standardised(auxiliary[n], 0.0, positive(np, p["auxiliary"][n])) for n in NAMES],
     }
     return params, batch, noise
-
-
-def as_float64(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
 
 
 def standardised(draws: Any, loc: Any, scale: Any) -> np.ndarray:
@@ -198,7 +195,7 @@ def constant_weights(log_w, bound: str) -> tuple[dict, dict]:
 @functools.cache
 def float64_log_weights(family: str, posterior: str):
     params, batch, noise = problem(family)
-    p, x = as_float64(params), as_float64(batch["x"])
+    p, x = worlds.as_float64(params), worlds.as_float64(batch["x"])
     codes = draws(np, p["encoder"], p["auxiliary"], x, noise)
     return log_weights(np, family, posterior, p["encoder"], p["decoder"], x, codes)
 
@@ -235,7 +232,7 @@ def test_log_weights_of_every_draw(family, posterior):
 def surrogate_gradient(family: str, posterior: str, detach: bool):
     """Maps weights {s: [K, B]} to the gradient of minus the weighted sum of log-weights."""
     params, batch, noise = problem(family)
-    p, x = as_float64(params), as_float64(batch["x"])
+    p, x = worlds.as_float64(params), worlds.as_float64(batch["x"])
 
     def surrogate(parts, weights):
         # Sticking the landing and DReG reach the encoder through the draws alone.

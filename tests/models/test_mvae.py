@@ -52,26 +52,13 @@ def build(kind: str = "poe", count: int = 3, *, weights=(2.0, 0.5, 1.5), dim=D, 
     return MVAE(specs=specs, shared=space, **options)
 
 
-def make_batch(model: MVAE, present=None, seed: int = 0):
-    rng = np.random.default_rng(seed)
-    rows = ROWS if present is None else present.shape[1]
-    x = {s.name: rng.normal(size=(rows, *s.shape)).astype(np.float32) for s in model.specs}
-    there = {} if present is None else dict(zip(model.names, present, strict=True))
-    return models.prepare({"x": x, "present": there})
+def make_batch(model: MVAE, present=None):
+    return worlds.batch(model, ROWS if present is None else present.shape[1], present=present)
 
 
 def in_numpy(drawn) -> tuple[np.ndarray, np.ndarray]:
     members, noise = drawn
     return np.asarray(members), np.asarray(noise, np.float64)
-
-
-def random_params(model: MVAE, batch, seed: int = 0):
-    """Parameters without symmetries: biases differ from 0 and between modalities."""
-    rng = np.random.default_rng(seed)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), batch)["params"]
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(0.5 * rng.normal(size=leaf.shape), jnp.float32), shapes
-    )
 
 
 # --- the objective once more, term by term and row by row, in float64 -----------------------------
@@ -107,7 +94,7 @@ def term_bound(kind, params, x, subset, noise, weights, beta, count) -> tuple[fl
 
 def reference_loss(model, kind, params, x, drawn, beta) -> np.ndarray:
     """[B]; only the noise and the random subsets are the model's, ``drawn`` by `draws`."""
-    params, x = as_float64(params), as_float64(x)
+    params, x = worlds.as_float64(params), worlds.as_float64(x)
     members, noise = drawn
     present = members[0]
     count, k = len(model.specs), members.shape[0] - 1 - len(model.specs)
@@ -138,10 +125,6 @@ def draws(model: MVAE, rng, batch):
     return members, jax.random.normal(draw, (*members.shape[::2], D))
 
 
-def as_float64(tree):
-    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
-
-
 class Problem(NamedTuple):
     """``both`` gives loss, terms, gradient and `draws`; ``traces`` counts its traces."""
 
@@ -161,7 +144,7 @@ def problem(request):
         request.param, num_subsets=2, beta=0.7, warmup_steps=4, weighted_terms=weighted_terms
     )
     batch = make_batch(model, PATTERNS)
-    params = random_params(model, batch)
+    params = worlds.random_params(model)
 
     traces = []
 
@@ -194,7 +177,7 @@ def test_gradient_is_that_of_the_sum(problem):
     kind, model, params, batch, both, _ = problem
     _, _, gradient, drawn = both(params, batch["x"], batch["present"], jnp.int32(9))
     for seed in range(3):
-        direction = as_float64(random_params(model, batch, 10 + seed))
+        direction = worlds.as_float64(worlds.random_params(model, 10 + seed))
         h = 1e-5
         ends = [
             reference_loss(
@@ -218,11 +201,11 @@ def test_metrics_are_bounds_without_weights_or_warm_up(problem):
     kind, model, params, batch, both, _ = problem
     _, terms, _, drawn = both(params, batch["x"], batch["present"], jnp.int32(0))
     _, noise = in_numpy(drawn)
-    x, ones = as_float64(batch["x"]), dict.fromkeys(model.names, 1.0)
+    x, ones = worlds.as_float64(batch["x"]), dict.fromkeys(model.names, 1.0)
     for b in range(ROWS):
         here = [n for i, n in enumerate(model.names) if PATTERNS[i, b]]
         row = {n: x[n][b] for n in here}
-        arguments = (kind, as_float64(params), row)
+        arguments = (kind, worlds.as_float64(params), row)
         bound, kl = term_bound(*arguments, here, noise[0, b], ones, 1.0, 3)
         log_px = sum(terms[f"log_px/{n}"][b] for n in model.names)
         np.testing.assert_allclose(terms["elbo"][b], bound, rtol=1e-4, atol=1e-4)
@@ -366,14 +349,10 @@ def exact_world(kind: str, count: int):
     return model, {"params": params}
 
 
-def exact_log_likelihood(variables, x, names) -> np.ndarray:
+def exact_log_likelihood(model: MVAE, variables, x, names) -> np.ndarray:
     """log p(x_names), each modality's [N, 4]."""
-    layers = [as_float64(variables["params"]["decoder"][n]["Dense_0"]) for n in names]
-    loadings = np.concatenate([layer["kernel"].T for layer in layers])
-    mean = np.concatenate([layer["bias"] for layer in layers])
-    covariance = loadings @ loadings.T + NOISE**2 * np.eye(len(loadings))
-    rows = np.concatenate([np.asarray(x[n], np.float64) for n in names], 1)
-    return stats.multivariate_normal(mean, covariance).logpdf(rows)
+    given = np.isin(model.names, names)
+    return worlds.exact_log_likelihood(model, variables["params"], x, given)
 
 
 @pytest.mark.parametrize(("kind", "count"), [("poe", 2), ("poe", 3), ("qoe", 3)])
@@ -402,12 +381,12 @@ def test_every_term_is_the_likelihood_where_the_experts_are_exact(kind, count):
         if len(here) > 2:
             subsets.append([n for n, c in zip(model.names, members[1, :, b], strict=True) if c])
             assert len(subsets[-1]) == 2  # between one and all of three
-        expected[b] = -sum(exact_log_likelihood(variables, x, s) for s in subsets)
-        complete[b] = exact_log_likelihood(variables, x, here) if here else 0.0
+        expected[b] = -sum(exact_log_likelihood(model, variables, x, s) for s in subsets)
+        complete[b] = exact_log_likelihood(model, variables, x, here) if here else 0.0
     np.testing.assert_allclose(np.mean(losses, 0), expected, rtol=1e-5, atol=2e-4)
     np.testing.assert_allclose(np.mean(bounds, 0), complete, rtol=1e-5, atol=2e-4)
     # With any other encoders the bound is below.
-    others = {**variables["params"], "encoder": random_params(model, batch)["encoder"]}
+    others = {**variables["params"], "encoder": worlds.random_params(model)["encoder"]}
     _, _, bounds = both_signs({"params": others})
     assert np.all(np.mean(bounds, 0)[1:] < complete[1:] - 0.1)
 
@@ -419,7 +398,7 @@ def test_importance_weights_of_exact_experts_have_no_variance():
     given = ("m0", "m2")
     log_w = jax.jit(lambda key: model.log_weights(variables, key, batch, given, (), 3))
     found = log_w(jax.random.key(4))
-    expected = exact_log_likelihood(variables, batch["x"], given)
+    expected = exact_log_likelihood(model, variables, batch["x"], given)
     np.testing.assert_allclose(found, np.tile(expected, (3, 1)), rtol=1e-4, atol=1e-3)
 
 
@@ -427,7 +406,7 @@ def test_importance_weights_of_exact_experts_have_no_variance():
 def test_kl_of_products_against_numerical_integration(kind):
     model = build(kind)
     batch = make_batch(model)
-    variables = {"params": random_params(model, batch)}
+    variables = {"params": worlds.random_params(model)}
 
     @jax.jit
     def posterior(batch):
@@ -455,7 +434,7 @@ def test_order_of_modalities_changes_nothing(kind):
     """Posteriors and, with draws that do not depend on the order, the loss."""
     model = with_two_points(build(kind))
     batch = make_batch(model, PATTERNS)
-    variables = {"params": random_params(model, batch)}
+    variables = {"params": worlds.random_params(model)}
     other = dataclasses.replace(model, specs=tuple(model.specs[i] for i in (2, 0, 1)))
 
     @jax.jit
@@ -477,7 +456,7 @@ def test_a_row_without_a_modality_is_a_row_of_the_smaller_model(kind):
     """With two of three modalities present, the loss of a model of those two."""
     model = with_two_points(build(kind, num_subsets=1))
     batch = make_batch(model, np.array([[True], [False], [True]]))
-    variables = {"params": random_params(model, batch)}
+    variables = {"params": worlds.random_params(model)}
     smaller = dataclasses.replace(model, specs=(model.specs[0], model.specs[2]))
     pair = models.prepare({"x": {n: batch["x"][n] for n in smaller.names}})
 
@@ -495,7 +474,7 @@ def test_a_row_without_a_modality_is_a_row_of_the_smaller_model(kind):
 def test_at_test_time_the_posterior_is_the_product_of_what_is_given():
     model = build()
     batch = make_batch(model, PATTERNS)
-    variables = {"params": random_params(model, batch)}
+    variables = {"params": worlds.random_params(model)}
     given = ("m0", "m2")
     shared, found, means = jax.jit(
         lambda batch: (
@@ -597,7 +576,7 @@ def attribute_batch(model: MVAE, rows: int, seed: int):
 def test_nineteen_modalities_are_one_program():
     """Whatever is present in its rows."""
     model = attributes(19, ())
-    params = random_params(model, models.prepare({"x": attribute_batch(model, 6, 0)[0]}))
+    params = worlds.random_params(model)
     loss = jax.jit(total_loss(model))
     losses = [loss(params, jax.random.key(s), *attribute_batch(model, 6, s)) for s in range(4)]
     assert np.all(np.isfinite(losses))
@@ -610,7 +589,7 @@ def test_cost_of_a_step_is_linear_in_the_number_of_modalities():
     for count in (5, 10, 19):
         model = attributes(count, (32,))
         x, present = attribute_batch(model, 16, 0)
-        params = random_params(model, models.prepare({"x": x}))
+        params = worlds.random_params(model)
         step = jax.jit(jax.value_and_grad(total_loss(model)))
         lowered = step.lower(params, jax.random.key(0), x, present)
         flops[count] = lowered.cost_analysis()["flops"]
@@ -643,7 +622,7 @@ def test_training_lowers_the_loss_and_teaches_one_view_from_the_other():
     variables, losses = worlds.train(model, {"x": x}, 300, params=start, rate=3e-2)
     assert losses[0] > 200
     assert losses[-20:].mean() < 0.1 * losses[0]
-    params, x = as_float64(variables["params"]), as_float64(x)
+    params, x = worlds.as_float64(variables["params"]), worlds.as_float64(x)
     encoder = params["encoder"]["m0"]["shared"]["Dense_0"]
     loc, variance = expert("poe", 2, encoder, x["m0"])
     code = loc / (1 + variance)  # the mean of its product with the prior
@@ -718,7 +697,7 @@ def test_plain_bound_of_all_modalities():
     """Without unimodal terms a row with one modality keeps that term."""
     model = with_two_points(build(unimodal_terms=False, weights=(1.0,)))
     batch = make_batch(model, PATTERNS)
-    variables = {"params": random_params(model, batch)}
+    variables = {"params": worlds.random_params(model)}
     loss, terms = jax.jit(
         lambda batch: model.loss(variables, jax.random.key(0), batch, jnp.int32(0))
     )(batch)
