@@ -121,13 +121,24 @@ class MultimodalVAE(Modalities, abc.ABC):
         num_samples: int,
     ) -> dict[str, Array]:
         """Draws {name: [K, B, W]} of q(w | x) where ``present`` [M, B], of p(w) elsewhere."""
-        codes = {}
-        for index, spec in enumerate(self.specs):
-            if spec.private_dim:
-                key = jax.random.fold_in(rng, index + 1)
-                parameters = self._private_or_prior(spec, private, present[index])
-                codes[spec.name] = self.private_space(spec).sample(parameters, key, (num_samples,))
-        return codes
+        known = {
+            spec.name: self._private_or_prior(spec, private, present[index])
+            for index, spec in enumerate(self.specs)
+            if spec.private_dim
+        }
+        return self.draw_private(rng, known, (num_samples,))
+
+    def draw_private(
+        self, rng: PRNGKey, private: Mapping[str, Parameters], sample_shape: tuple[int, ...] = ()
+    ) -> dict[str, Array]:
+        """Draws {name: [*sample_shape, ..., W]} of every private code from its parameters."""
+        return {
+            spec.name: self.private_space(spec).sample(
+                private[spec.name], jax.random.fold_in(rng, index + 1), sample_shape
+            )
+            for index, spec in enumerate(self.specs)
+            if spec.private_dim
+        }
 
     def _private_or_prior(
         self, spec: ModalitySpec, private: Mapping[str, Parameters], present: Array
@@ -164,13 +175,9 @@ class MultimodalVAE(Modalities, abc.ABC):
         self, rng: PRNGKey, shape: tuple[int, ...], private_scale: float | Array = 1.0
     ) -> dict[str, Array]:
         """Private codes {name: [*shape, W]} from their priors, scales times ``private_scale``."""
-        private = {}
-        for index, spec in enumerate(self.specs):
-            if spec.private_dim:
-                space = self.private_space(spec)
-                code = space.sample(space.prior(shape), jax.random.fold_in(rng, index + 1))
-                private[spec.name] = code * jnp.asarray(private_scale, jnp.float32)
-        return private
+        priors = {spec.name: self.private_space(spec).prior(shape) for spec in self.specs}
+        scale = jnp.asarray(private_scale, jnp.float32)
+        return {name: code * scale for name, code in self.draw_private(rng, priors).items()}
 
     def conditional(
         self,

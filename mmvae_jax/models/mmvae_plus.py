@@ -136,14 +136,7 @@ class MMVAEPlus(importance.ImportanceWeightedMixture):
         """K posterior draws of every source's shared and private code."""
         sizes = (self.num_samples,)
         shared = self.shared.sample(found.shared, jax.random.fold_in(rng, 0), sizes)
-        private = {
-            spec.name: self.private_space(spec).sample(
-                found.private[spec.name], jax.random.fold_in(rng, index + 1), sizes
-            )
-            for index, spec in enumerate(self.specs)
-            if spec.private_dim
-        }
-        return Codes(shared, private)
+        return Codes(shared, self.draw_private(rng, found.private, sizes))
 
     def sample_auxiliary(
         self, variables: Variables, rng: PRNGKey, found: Experts, codes: Codes
