@@ -16,7 +16,8 @@ setup(
     # ones exclude the next release that may break what it promised: major, or minor below 1.0.
     install_requires=[
         "absl-py>=2.3,<3",
-        # For the data builders and the functional tests that this project is to have; not used yet.
+        # The next four are for data builders and functional tests that this project is to have:
+        # nothing here imports them yet (distrax imports chex).
         "array-record>=0.8,<0.9",
         "chex>=0.1.90,<0.2",
         "tensorflow-datasets>=4.9.9,<5",
