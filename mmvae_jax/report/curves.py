@@ -16,17 +16,19 @@ from mmvae_jax.report.view import NothingToShow, View
 from mmvae_jax.training import metric_writer
 
 _MATRIX = "coherence/conditional/matrix"
+# What a model maximises, by whatever name, and the bound that is measured beside it.
+_BOUNDS = ("elbo", "bound", "objective", "bound/validation")
 
 
 def training_curve(view: View) -> Figure:
-    """Loss and bounds, log-likelihood of each modality, and KL of each block, over steps."""
+    """Loss, objective and bound, log-likelihood of each modality, KL of each block, over steps."""
     lines = metric_writer.read(view.workdir)
     if not lines:
         raise NothingToShow(f"there is no {metric_writer.FILE}")
     names = {name: None for line in lines for name in line}
     groups = {
         "loss": [name for name in names if name == "loss"],
-        "bound (nats)": [name for name in names if name in ("elbo", "bound/validation")],
+        "objective and bound (nats)": [name for name in names if name in _BOUNDS],
         "log p(x | z) of each modality (nats)": _under(names, "log_px/"),
         "KL divergence (nats)": _under(names, "kl/"),
     }

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
+from mmvae_jax import models
 from mmvae_jax.evaluation import Result
-from mmvae_jax.report import FIGURES, sheets, style, view, write_figures
+from mmvae_jax.report import FIGURES, curves, sheets, style, view, write_figures
+from mmvae_jax.types import ModalitySpec
 from tests.evaluation import fakes
 
 CONFIG = {"evaluation": {"seed": 3}}
@@ -46,6 +51,26 @@ def test_all_figures_are_written_and_readable(tmp_path):
         pixels = np.asarray(Image.open(path).convert("L"))
         assert min(pixels.shape) > 300 and pixels.std() > 10
     assert sorted(names_of(paths)) == sorted(names_of((tmp_path / "figures").iterdir()))
+
+
+@pytest.mark.parametrize("name", sorted(models.MODELS))
+def test_what_a_model_maximises_has_a_curve(name, tmp_path):
+    values = importlib.import_module(f"configs.{name}").get_config().to_dict()
+    specs = [ModalitySpec(name=n, shape=(3,), dtype="float32", likelihood="normal") for n in "ab"]
+    model = models.build(values, models.specs_from_config(values["model"], tuple(specs)))
+
+    def terms():
+        batch = models.prepare({"x": {n: jnp.zeros((4, 3)) for n in "ab"}})
+        variables = model.init(jax.random.key(0), batch)
+        return model.loss(variables, jax.random.key(1), batch, jnp.int32(0))[1]
+
+    line = dict.fromkeys(jax.eval_shape(terms), 1.0)
+    text = "".join(json.dumps({"step": step, "loss": -1.0, **line}) + "\n" for step in (1, 2))
+    (tmp_path / "metrics.jsonl").write_text(text)
+    figure = curves.training_curve(view.View(model, {}, None, tmp_path, {}))
+    axes = {ax.get_title(loc="left"): ax for ax in figure.axes}["objective and bound (nats)"]
+    shown = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert shown == [{"meme": "bound", "mmjsd": "objective"}.get(name, "elbo")]
 
 
 def test_what_has_no_content_is_left_out_with_the_reason(tmp_path, caplog):
