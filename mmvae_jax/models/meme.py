@@ -21,7 +21,6 @@ from mmvae_jax.models import pseudo_samples
 from mmvae_jax.models.base import MultimodalVAE
 from mmvae_jax.models.latents import Parameters, require_normal
 from mmvae_jax.models.modalities import common_options, require_shared_only
-from mmvae_jax.objectives.mutual_supervision import mutual_supervision
 from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, UserError, Variables
 
 COMBINATIONS = ("none", "product", "mixture")
@@ -171,7 +170,7 @@ class MEME(MultimodalVAE):
         own = np.eye(len(self.specs), dtype=bool)[..., None]
         weighted = self.weights[None, None, :, None] * log_px
         log_ratio = self.log_ratio(found, self.pseudo_experts(variables), codes[0], present)
-        bound, weight = mutual_supervision(
+        bound, weight = objectives.mutual_supervision(
             weighted[0].sum(1, where=own),
             weighted.sum(2, where=~own[None]),
             log_ratio,

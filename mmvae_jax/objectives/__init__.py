@@ -8,6 +8,7 @@ from mmvae_jax.objectives.importance_weighted import (
     normalized_weights,
     scale_cotangent,
 )
+from mmvae_jax.objectives.mutual_supervision import mutual_supervision
 from mmvae_jax.objectives.schedules import linear_warmup
 from mmvae_jax.objectives.stratified import strata_mean, stratified_bound, stratified_weights
 from mmvae_jax.objectives.total_correlation import minibatch_kl_decomposition
@@ -19,6 +20,7 @@ __all__ = [
     "linear_warmup",
     "log_mean_exp",
     "minibatch_kl_decomposition",
+    "mutual_supervision",
     "normalized_weights",
     "scale_cotangent",
     "strata_mean",

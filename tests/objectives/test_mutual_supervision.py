@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from mmvae_jax.objectives.mutual_supervision import mutual_supervision
+from mmvae_jax.objectives import mutual_supervision
 
 K = 4
 
