@@ -130,7 +130,7 @@ def model(name: str, **values: object) -> ConfigDict:
     networks = {
         "resnet": {"width": 64, "stages": 2},
         "conv": {"width": 32, "hidden": 256, "decoder_width": 0, "decoder_factor": 2},
-        "mlp": {"hidden": [512, 512]},
+        "mlp": {"hidden": (512, 512)},
     }
     general = {
         "shared_dim": 32,
@@ -249,5 +249,5 @@ def image_and_label(
       **model: values of the section ``model``.
     """
     config.model.update({"network": "mlp", "likelihood": "", **model})
-    config.model.network_options.mlp.hidden = list(hidden)
+    config.model.network_options.mlp.hidden = tuple(hidden)
     config.model.modalities = ConfigDict({"label": dict(label)})

@@ -65,4 +65,4 @@ def _for_two_cores(config: ConfigDict) -> None:
 def _image_and_label(config: ConfigDict) -> None:
     """The ablation of the hybrid paper: a Gaussian shared space for an image and its class."""
     label = {"private_dim": 0, "likelihood": "one_hot_bernoulli", "weight": 200.0}
-    common.image_and_label(config, hidden=[256], label=label, private_dim=10)
+    common.image_and_label(config, hidden=(256,), label=label, private_dim=10)

@@ -72,7 +72,7 @@ def _few_labels(config: ConfigDict, paired: float) -> None:
     """An image and its class, of which a fraction of the rows has both."""
     config.num_epochs = 60
     label = {"private_dim": 0, "likelihood": "one_hot_bernoulli", "weight": 200.0}
-    common.image_and_label(config, hidden=[256], label=label)
+    common.image_and_label(config, hidden=(256,), label=label)
     config.training.steps_per_epoch = 500  # as many batches as 50,000 images fill
     if paired < 1.0:
         config.data.update({"partial": "paired", "observed": paired})

@@ -54,4 +54,4 @@ def _for_two_cores(config: ConfigDict) -> None:
 def _image_and_label(config: ConfigDict) -> None:
     """MNIST and its labels, sized as the MNIST of MNIST, SVHN and text; the label counts 50."""
     config.batch_size = 256
-    common.image_and_label(config, hidden=[400], shared_dim=20, private_dim=0)
+    common.image_and_label(config, hidden=(400,), shared_dim=20, private_dim=0)

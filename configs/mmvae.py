@@ -62,5 +62,5 @@ def _for_two_cores(config: ConfigDict) -> None:
 def _image_and_label(config: ConfigDict) -> None:
     """MNIST and its labels with the paper's sizes for MNIST beside SVHN; the label counts 50."""
     config.num_epochs = 30
-    common.image_and_label(config, hidden=[400], shared_dim=20, prior_scale="sum")
+    common.image_and_label(config, hidden=(400,), shared_dim=20, prior_scale="sum")
     config.objective.update({"num_samples": 30, "beta": 1.0})

@@ -58,5 +58,5 @@ def _for_two_cores(config: ConfigDict) -> None:
 def _image_and_label(config: ConfigDict) -> None:
     """MNIST and its labels with the published sizes for MNIST, SVHN and text; labels count 50."""
     config.num_epochs = 200
-    common.image_and_label(config, hidden=[400], shared_dim=20)
+    common.image_and_label(config, hidden=(400,), shared_dim=20)
     config.optimizer.learning_rate = 1e-3
