@@ -58,7 +58,7 @@ def _for_two_cores(config: ConfigDict) -> None:
         private_dim=4,
         posterior_scale="softplus",
         auxiliary_scale="free",
-        auxiliary_init=0.05,
+        auxiliary_init=0.2,
     )
     config.objective.update({"num_samples": 1, "estimator": "iwae"})
 
@@ -74,4 +74,5 @@ def _small(config: ConfigDict) -> None:
     # Features that a private code needs to draw its own digit serve the shared one too.
     config.model.separate_encoders = False
     config.model.network_options.conv.update({"hidden": 128, "decoder_factor": 4})
+    config.model.auxiliary_init = 0.05
     config.evaluation.update({"bound_samples": 8, "classifier_epochs": 1})
