@@ -100,6 +100,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("install needs --source")
     if options.action != "run" and arguments:
         parser.error(f"{options.action} takes nothing after --")
+    if "--dry-run" in arguments:
+        parser.error("--dry-run belongs before --")
     for command in commands(options, arguments):
         print(shlex.join(command), flush=True)
         if not options.dry_run:

@@ -61,7 +61,7 @@ def _explain_override(argv: Sequence[str], error: str) -> str:
       argv: the command line; the config file that it names is read again, without overrides.
       error: what the flag parser said, used where nothing better is known.
     """
-    files = [arg.partition("=")[2] for arg in argv if arg.startswith("--config=")]
+    files = re.findall(r"^--config[=\n](.+)$", "\n".join(argv), re.MULTILINE)
     keys = re.findall(r"^--config\.([\w.]+)", "\n".join(argv), re.MULTILINE)
     if files:
         known = dict(configuration.flat(configuration.read(files[-1])))

@@ -157,5 +157,11 @@ def validate(config: Mapping[str, Any]) -> None:
 
 def unknown_key(key: str, known: Mapping[str, Any]) -> str:
     """The line for a key that the config does not have."""
+    for name in _MAPPINGS:
+        if key.startswith(f"{name}.") and name in known:
+            return (
+                f"config.{key} is not there to be changed: set all of it, as in "
+                f"\"--config.{name}={{'{key.removeprefix(f'{name}.').split('.')[0]}': ...}}\""
+            )
     full = nearest(f"config.{key}", [f"config.{name}" for name in known])
     return f"config.{key}: there is no such key{full}"

@@ -31,6 +31,7 @@ _NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples",
     64,
     "sample: number of items; impute: draws averaged per filled-in value.",
+    lower_bound=1,
 )
 _PRIVATE_SCALE = flags.DEFINE_float(
     "private_scale", 1.0, "sample: alpha, factor on the scale of the private prior."

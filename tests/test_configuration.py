@@ -67,6 +67,7 @@ def test_shipped_configs_are_valid(name, dataset):
         ("model.private_dim", -1, "at least 0"),
         ("model.likelihood_scale", 0.0, "above 0"),
         ("model.network_options", {"conv": {"width": 0}}, "network_options.conv.width = 0"),
+        ("model.network_options", {"conv": {"decoder_factor": 1}}, "of at least 2"),
         ("model.network_options", {"conv": {"depth": 3}}, "must be one of 'width', 'hidden',"),
         ("model.network_options", {"cnov": {}}, "did you mean 'conv'?"),
         ("model.network_options", {"mlp": {"hidden": 64}}, "must be a list of sizes"),

@@ -128,10 +128,21 @@ def test_the_default_job_from_data_to_pictures_and_back(tmp_path):
         (("--mode=dance",), "train"),
         (("--config=configs/mmvae_plus.py", "--config.optimizer.warmup_steps=999999"), "warmup"),
         (("--confg=x",), "confg"),
+        (("--config", "configs/mmvae_plus.py", "--config.sed=1"), "did you mean 'config.seed'"),
+        (("--config=configs/mmvae_plus.py", "--config.model.shared_dim=0"), "shared code"),
+        (("--config=configs/mmvae_plus.py", "--config.objective.estimator=dregs"), "'dreg'"),
+        (
+            ("--config=configs/mmvae_plus.py", "--config.training.batch_mix.complete=64"),
+            "--config.training.batch_mix={'complete': ...}",
+        ),
+        (("--mode=sample", "--output=x.npz", "--num_samples=0"), "num_samples"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(arguments, said):
-    assert said in refused(*arguments)
+def test_bad_input_is_one_line_and_status_2(tmp_path, arguments, said):
+    named = any(argument.startswith("--workdir") for argument in arguments)
+    workdir = () if named else (f"--workdir={tmp_path / 'run'}",)
+    assert said in refused(*arguments, *workdir)
+    assert not list(tmp_path.iterdir())  # nothing was begun
 
 
 def test_a_data_folder_without_the_files_names_them(tmp_path):

@@ -63,7 +63,9 @@ class Modalities:
         return likelihoods.for_spec(spec)
 
     def check(self) -> None:
-        """Raises UserError where a network does not fit its modality; builds nothing."""
+        """Raises UserError where sizes or networks do not fit; builds nothing."""
+        if not self.shared.size:
+            raise UserError("config.model.shared_dim = 0: this model needs a shared code")
         for spec in self.specs:
             networks.check_fits(spec)
 

@@ -52,7 +52,7 @@ def network_options(key: str, value: Any) -> None:
                 kind = "a list of sizes" if isinstance(known[name], tuple) else "one size"
                 rules.fail(f"{key}.{family}.{name}", size, kind)
             for item in size if isinstance(size, list | tuple) else [size]:
-                least = 0 if known[name] == 0 else 1  # 0 where that is the default: "as another"
+                least = getattr(networks.FAMILIES[family], "LEAST", {}).get(name, 1)
                 rules.integer(least)(f"{key}.{family}.{name}", item)
 
 

@@ -22,6 +22,7 @@ from mmvae_jax.types import Array
 # decoder_width 0: as wide as the encoder. decoder_factor 4: half as many, larger upsampling steps,
 # which cost a fraction where every code is decoded many times.
 OPTIONS = {"width": 32, "hidden": 256, "decoder_width": 0, "decoder_factor": 2}
+LEAST = {"decoder_width": 0, "decoder_factor": 2}  # of other options 1
 
 
 def _channels(width: int, stage: int) -> int:

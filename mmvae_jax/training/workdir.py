@@ -99,7 +99,10 @@ def _lock(path: Path, stack: contextlib.ExitStack) -> bool:
     if fcntl is None:
         return True
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = stack.enter_context(path.open("ab"))
+    try:
+        file = stack.enter_context(path.open("ab"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror})") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -13,6 +13,12 @@ from launch import local, tpu_pod
 FOLDER = Path(local.__file__).parent
 
 
+def test_a_dry_run_asked_for_in_the_wrong_place_runs_nothing(capsys):
+    with pytest.raises(SystemExit):
+        tpu_pod.main(["run", "--name=pod", "--zone=z", "--", "--dry-run"])
+    assert "--dry-run belongs before --" in capsys.readouterr().err
+
+
 def test_local_dry_run_prints_the_commands_and_runs_nothing(capsys):
     arguments = ["--config=configs/mmvae_plus.py:dataset=polymnist", "--workdir=/a b/c"]
     assert local.main(["--num_processes=2", "--port=1234", "--dry-run", "--", *arguments]) == 0

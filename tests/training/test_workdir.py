@@ -183,6 +183,15 @@ time.sleep(60)
 """
 
 
+def test_a_lock_that_cannot_be_opened_is_one_line(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with (
+        pytest.raises(UserError, match=r"\.lock cannot be written \(.*directory"),
+        locked(tmp_path),
+    ):
+        pass
+
+
 def test_a_second_start_is_refused_until_the_first_is_dead(tmp_path):
     prepare_workdir(tmp_path, RUN)
     before = (tmp_path / "config.json").read_bytes()
