@@ -9,14 +9,16 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
-Array = jax.Array
-ArrayLike = jax.Array | np.ndarray
-PRNGKey = jax.Array
+if TYPE_CHECKING:
+    import jax
+
+    Array = jax.Array
+    ArrayLike = jax.Array | np.ndarray
+    PRNGKey = jax.Array
 
 # {"x": {name: [B, ...]}, "present": {name: bool [B]}, "label": int32 [B] (optional),
 #  "weight": float32 [B]}. An absent modality's array may hold any finite content.
@@ -24,6 +26,15 @@ Batch = Mapping[str, Any]
 
 # Flax collections: {"params": {...}} and, where a network has them, {"batch_stats": {...}}.
 Variables = Mapping[str, Any]
+
+
+def __getattr__(name: str) -> Any:
+    """`Array`, `ArrayLike`, `PRNGKey`: whoever asks for them imports JAX, and nobody else."""
+    if name not in ("Array", "ArrayLike", "PRNGKey"):
+        raise AttributeError(f"module 'mmvae_jax.types' has no attribute {name!r}")
+    import jax
+
+    return jax.Array | np.ndarray if name == "ArrayLike" else jax.Array
 
 
 class UserError(Exception):

@@ -9,10 +9,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1] / "mmvae_jax"
 FILES = sorted(ROOT.rglob("*.py"))
-PURE = {"types", "rules", "distributions", "experts", "likelihoods", "objectives", "networks"}
+PURE = {
+    "types",
+    "rules",
+    "run_files",
+    "distributions",
+    "experts",
+    "likelihoods",
+    "objectives",
+    "networks",
+}
 ALLOWED = {
     "types": set(),
     "rules": {"types"},
+    "run_files": {"types"},
     "distributions": {"types"},
     "experts": {"types", "distributions"},
     "likelihoods": {"types", "distributions"},
@@ -28,6 +38,8 @@ ALLOWED = {
     "runner": PURE
     | {"models", "data", "training", "evaluation", "report", "inference", "configuration"},
     "benchmark": {"types", "configuration", "data", "models", "training"},
+    "comparison": {"types", "run_files", "report"},
+    "compare": {"types", "run_files", "comparison"},
     "command_line": {"configuration", "types"},
     "main": {"command_line", "runner", "training", "types"},
     "__init__": {"inference"},

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from mmvae_jax.training.workdir import write_atomically
+from mmvae_jax.run_files import write_atomically
 
 _log = logging.getLogger(__name__)
 _KEY = "__key__"

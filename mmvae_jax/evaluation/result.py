@@ -13,16 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from mmvae_jax.training.workdir import write_atomically
+from mmvae_jax.run_files import RESULTS_FILE, results_file, write_atomically
 
 _log = logging.getLogger(__name__)
 
-RESULTS_FILE = "results.json"
-
-
-def results_file(split: str) -> str:
-    """``results.json`` of the test rows, ``results-validation.json`` of the validation rows."""
-    return RESULTS_FILE if split == "test" else f"results-{split}.json"
+__all__ = [
+    "RESULTS_FILE",
+    "NotApplicable",
+    "Result",
+    "load_results",
+    "mean",
+    "read_results",
+    "results_file",
+    "write_results",
+]
 
 
 class NotApplicable(Exception):

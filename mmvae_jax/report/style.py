@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mmvae_jax.training.workdir import write_atomically
+from mmvae_jax.run_files import write_atomically
 
 DPI = 200
 COLOURS = ("#3b6fb6", "#d1603d", "#4c9a6a", "#8a63a8", "#b08d3c", "#5aa5b8", "#b3557f", "#777777")

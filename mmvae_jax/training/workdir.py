@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import tempfile
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from mmvae_jax.run_files import CONFIG_FILE, RESULTS_FILE, read_run, write_atomically
 from mmvae_jax.types import UserError
 
 try:
@@ -22,10 +21,9 @@ try:
 except ImportError:  # not on Windows, where nobody is kept from starting a run twice
     fcntl = None
 
-CONFIG_FILE = "config.json"
 CHECKPOINTS = "checkpoints"
 LOCK_FILE = ".lock"
-_FILES_OF_A_RUN = (CHECKPOINTS, "metrics.jsonl", "results.json")
+_FILES_OF_A_RUN = (CHECKPOINTS, "metrics.jsonl", RESULTS_FILE)
 _SHOWN_DIFFERENCES = 5
 
 
@@ -110,54 +108,6 @@ def _lock(path: Path, stack: contextlib.ExitStack) -> bool:
     except OSError:  # a file system without locks
         pass
     return True
-
-
-def read_run(path: str | Path) -> dict[str, Any]:
-    """The `config.json` of a workdir.
-
-    Raises:
-      UserError: there is none, or it is not JSON.
-    """
-    file = Path(path) / CONFIG_FILE
-    try:
-        run = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"{path} holds no run: {CONFIG_FILE} cannot be read ({error.strerror}); "
-            "train one first, or check --workdir"
-        ) from error
-    except ValueError as error:
-        raise UserError(
-            f"{file} is damaged ({error}): restore it or use another workdir"
-        ) from error
-    if not isinstance(run, dict) or not isinstance(run.get("config"), dict):
-        raise UserError(f"{file} is not the description of a run: use another workdir")
-    return run
-
-
-def write_atomically(path: str | Path, content: str | bytes | Callable[[BinaryIO], object]) -> None:
-    """Writes a file so that a reader, or a kill at any moment, sees the old one or the new one.
-
-    Args:
-      path: the file; folders above it are made. Of several writers at once the last one wins.
-      content: text (as UTF-8), bytes, or a function that writes to the open file. Where it raises,
-        the old file stays and no other is left behind.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            if callable(content):
-                content(file)
-            else:
-                file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _require_writable(path: Path) -> None:
