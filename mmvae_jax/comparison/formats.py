@@ -99,8 +99,9 @@ def shown(cell: Cell, decimals: int) -> str:
 
 def _error(error: float, decimals: int) -> str:
     """With the decimals of its value, or as many more as its first digit needs."""
-    rounded = f"{error:.{decimals}f}"
-    return f"{error:.1g}" if error and not float(rounded) else rounded
+    while error and not float(f"{error:.{decimals}f}"):
+        decimals += 1
+    return f"{error:.{decimals}f}"
 
 
 def _grid(table: Table) -> _Grid:

@@ -22,7 +22,7 @@ _IGNORED = (
 # What training rows keep: a setting of the run, since the test rows stay the same.
 _PARTIAL = ("partial", "observed", "rest", "always", "labels_per_class")
 _SECTIONS = ("data", "objective", "model", "optimizer")  # what a row's name begins with
-_SHOWN = 4  # settings in a name
+_SHOWN = 4  # settings in a name, more where rows are not told apart by so few
 _UNSET = object()
 
 
@@ -163,20 +163,19 @@ def _rows(runs: Sequence[Run], keys: Iterable[str]) -> tuple[list[Group], list[s
             _refuse_equal(members)
         settings = [_settings(members[0]) for members in found]
         differing = _differing(settings)
-        labels = [_pairs(own, differing, keys) for own in settings]
-        names = _distinct([" ".join([of_model[0].model, *label]) for label in labels])
+        model, shown = of_model[0].model, _telling(settings, differing)
         rows = [
-            Group(of_model[0].model, name, members)
-            for name, members in zip(names, found, strict=True)
+            Group(model, " ".join([model, *_pairs(own, shown, keys)]), members)
+            for own, members in zip(settings, found, strict=True)
         ]
         order = sorted(
             range(len(rows)),
-            key=lambda i: [_sortable(settings[i].get(key, _UNSET)) for key in differing],
+            key=lambda i: [_sortable(settings[i].get(key, _UNSET)) for key in shown],
         )
         groups += [rows[index] for index in order]
-        if len(differing) > _SHOWN:
-            rest = _listed([_short(key, keys) for key in differing[_SHOWN:]])
-            notes.append(f"rows of {of_model[0].model} also differ in {rest}")
+        if len(differing) > len(shown):
+            rest = _listed([_short(key, keys) for key in differing if key not in shown])
+            notes.append(f"rows of {model} also differ in {rest}")
     return groups, [*notes, *_across_models(groups, keys)]
 
 
@@ -219,8 +218,23 @@ def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted(found, key=rank)
 
 
+def _telling(settings: Sequence[Mapping[str, Any]], differing: Sequence[str]) -> list[str]:
+    """What a name says: the settings that tell rows apart, and others while there is room."""
+    needed: list[str] = []
+    parts = 1
+    for key in differing:
+        tried = [*needed, key]
+        values = [[own.get(name, _UNSET) for name in tried] for own in settings]
+        if len(_by(values, list)) > parts:
+            needed = tried
+            parts = len(_by(values, list))
+    others = [key for key in differing if key not in needed]
+    shown = {*needed, *others[: max(0, _SHOWN - len(needed))]}
+    return [key for key in differing if key in shown]
+
+
 def _pairs(own: Mapping[str, Any], differing: Sequence[str], keys: Iterable[str]) -> list[str]:
-    return [f"{_short(key, keys)}={_value(own.get(key, _UNSET))}" for key in differing[:_SHOWN]]
+    return [f"{_short(key, keys)}={_value(own.get(key, _UNSET))}" for key in differing]
 
 
 def _short(key: str, keys: Iterable[str]) -> str:
@@ -237,7 +251,7 @@ def _value(value: Any) -> str:
     if value is _UNSET:
         return "unset"
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
     return value if isinstance(value, str) and value else json.dumps(value, separators=(",", ":"))
 
 
@@ -245,16 +259,6 @@ def _sortable(value: Any) -> tuple[int, float, str]:
     if isinstance(value, int | float):
         return (0, float(value), "")
     return (1, 0.0, "" if value is _UNSET else str(value))
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Names that the settings shown do not tell apart get a number."""
-    counts, seen = Counter(names), Counter()
-    found = []
-    for name in names:
-        seen[name] += 1
-        found.append(f"{name} #{seen[name]}" if counts[name] > 1 else name)
-    return found
 
 
 def _listed(names: Sequence[str], most: int = 8) -> str:

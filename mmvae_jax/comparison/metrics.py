@@ -106,4 +106,6 @@ def chosen(names: str, runs: Sequence[Run], flag: str = "--metrics") -> list[Met
 
 
 def _one_of(known: Iterable[str]) -> str:
-    return f"; there are {', '.join(known)}"
+    names = list(known)
+    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    return f"; there are {', '.join(names[:12])}{more}"

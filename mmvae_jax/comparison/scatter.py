@@ -6,14 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
 
 from mmvae_jax.comparison.metrics import Metric
-from mmvae_jax.comparison.table import Cell, Column, Table
+from mmvae_jax.comparison.table import Column, Table
 from mmvae_jax.report import style
 from mmvae_jax.types import UserError
 
 _MARKERS = "osD^vP"
 _LETTERS = 34  # of a point's name
+_BARS = "bars: standard deviation over seeds; of a single run, its standard error"
+# Where a name may stand beside its point, in points: (across, up, horizontal alignment).
+_PLACES = [
+    (5 * side, up, "left" if side > 0 else "right")
+    for up in (4, -9, 12, -17, 20, -25, 28, -33)
+    for side in (1, -1)
+]
 
 
 def save(tables: Sequence[Table], path: Path) -> Path:
@@ -34,11 +42,17 @@ def save(tables: Sequence[Table], path: Path) -> Path:
         )
     with style.matplotlib.rc_context(style.SETTINGS):
         x, y = (column.metric for column in found[0].columns)
-        figure, axes = style.plots(f"{_capital(x.label)} and {y.label}", len(found))
+        title = f"{_in_full(x)} and {_in_full(y)}"
+        figure, axes = style.plots(title[:1].upper() + title[1:], len(found))
         figure.set_size_inches(4.6 * len(found), 3.4)
+        figure.supxlabel(_BARS, fontsize=6, color="#666666", x=0.01, ha="left")
         models = list(dict.fromkeys(model for table in found for model in table.models))
         for ax, table in zip(axes, found, strict=True):
             _plot(ax, table, models)
+        figure.draw_without_rendering()  # the layout, without which no text has a place
+        figure.set_layout_engine("none")
+        for ax, table in zip(axes, found, strict=True):
+            _name_points(ax, table)
         return style.save(figure, path)
 
 
@@ -69,8 +83,6 @@ def _plot(ax: Axes, table: Table, models: Sequence[str]) -> None:
             capsize=1.5,
             label=style.plain(model),
         )
-        for index in rows:
-            _name(ax, table, index, x.cells[index], y.cells[index])
     ax.margins(0.18)
     ax.set_axisbelow(True)
     ax.set_title(style.short(table.title, 48), loc="left")
@@ -83,24 +95,45 @@ def _bars(column: Column, rows: Sequence[int]) -> list[float]:
     return [column.cells[index].error or 0.0 for index in rows]
 
 
-def _name(ax: Axes, table: Table, index: int, x: Cell, y: Cell) -> None:
-    """What distinguishes the row from others of its model, where anything does."""
-    rest = table.rows[index].removeprefix(table.models[index]).strip()
-    if rest:
-        ax.annotate(
-            style.short(rest, _LETTERS),
-            (x.value, y.value),
-            xytext=(4, 4),
-            textcoords="offset points",
-            fontsize=6,
-            color="#555555",
-        )
+def _name_points(ax: Axes, table: Table) -> None:
+    """Names what distinguishes a row from others of its model, where nothing else stands."""
+    x, y = table.columns
+    points = _points(table)
+    places = {index: (x.cells[index].value, y.cells[index].value) for index in points}
+    legend = ax.get_legend().get_window_extent()
+    taken = [legend, *(_around(ax, place) for place in places.values())]
+    for index, place in places.items():
+        rest = table.rows[index].removeprefix(table.models[index]).strip()
+        if rest:
+            taken.append(_place(ax, style.short(rest, _LETTERS), place, taken))
+
+
+def _place(ax: Axes, name: str, place: tuple[float, float], taken: Sequence[Bbox]) -> Bbox:
+    """Writes the name at the first place that is free and inside the plot; the last one if none."""
+    inside = ax.get_window_extent()
+    text = ax.annotate(name, place, (0, 0), textcoords="offset points", fontsize=6, color="#555555")
+    for across, up, side in _PLACES:
+        text.set_position((across, up))
+        text.set_horizontalalignment(side)
+        box = text.get_window_extent()
+        free = not any(box.overlaps(other) for other in taken)
+        if free and inside.x0 <= box.x0 and box.x1 <= inside.x1:
+            break
+    return box
+
+
+def _around(ax: Axes, place: tuple[float, float]) -> Bbox:
+    """The room of a point's mark."""
+    across, up = ax.transData.transform(place)
+    half = 2.5 * style.DPI / 72
+    return Bbox.from_extents(across - half, up - half, across + half, up + half)
 
 
 def _axis(metric: Metric) -> str:
     direction = f" ({metric.better} is better)" if metric.better else ""
-    return f"{style.plain(metric.label)}{direction}"
+    return f"{style.plain(_in_full(metric))}{direction}"
 
 
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _in_full(metric: Metric) -> str:
+    """The heading without what is cut short in a narrow column."""
+    return metric.label.replace("cond. ", "conditional ")
