@@ -2,8 +2,10 @@
 
     python -m mmvae_jax.main --config=configs/dmvae_hybrid.py
 
-trains on the embedded `polydigits`, sized for two CPU cores: what its images share is one of ten
-classes, which nobody tells the model.
+trains on the embedded `polydigits`, sized for two CPU cores, where what images share is one of ten
+classes that nobody tells the model. It does not find them yet: private codes take everything and
+conditional coherence is 0.096, which is chance (one seed; 0.1 with two private dimensions and
+kappa = 4 as well).
 
     python -m mmvae_jax.main --config=configs/dmvae_hybrid.py:dataset=mnist_labels,paired=0.002 \
         --config.data.dir=MNIST_FOLDER
