@@ -10,12 +10,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmvae_jax.distributions import SCALE_FLOOR, as_float32, laplace_log_prob, normal_log_prob
+from mmvae_jax import distributions
+from mmvae_jax.distributions import SCALE_FLOOR, as_float32
 from mmvae_jax.types import Array, ArrayLike, ModalitySpec, PRNGKey, UserError, nearest
 
 Parameters = Mapping[str, Array]
@@ -67,9 +69,11 @@ class Likelihood:
     def parameters(self, outputs: ArrayLike, params: Mapping[str, Array]) -> dict[str, Array]:
         """Parameters of the likelihood, float32 and with the leading axes of `outputs`.
 
-        outputs: [..., *output_shape], raw; params: as from `init_params`.
+        outputs: [..., *output_shape], raw; params: as from `init_params`. Here they are the logits
+        as they come.
         """
-        raise NotImplementedError
+        del params
+        return {"logits": self._checked_outputs(outputs)}
 
     def log_prob(self, parameters: Parameters, x: ArrayLike) -> Array:
         """log p(x), float32, summed over the event axes.
@@ -84,8 +88,8 @@ class Likelihood:
         raise NotImplementedError
 
     def mode(self, parameters: Parameters) -> Array:
-        """Most probable value, [..., *spec.shape]."""
-        raise NotImplementedError
+        """Most probable value, [..., *spec.shape]; here the mean."""
+        return self.mean(parameters)
 
     def sample(self, parameters: Parameters, rng: PRNGKey) -> Array:
         """One draw per member of the leading axes, [..., *spec.shape]."""
@@ -125,7 +129,10 @@ class Likelihood:
         return self._aligned_data(as_float32(x)[0], lead)
 
     def _sum_event(self, values: Array) -> Array:
-        return jnp.sum(values, axis=tuple(range(values.ndim - len(self.spec.shape), values.ndim)))
+        return jnp.sum(values, self._event_axes(values))
+
+    def _event_axes(self, array: Array) -> tuple[int, ...]:
+        return tuple(range(array.ndim - len(self.spec.shape), array.ndim))
 
     def _lead(self, array: Array) -> tuple[int, ...]:
         return array.shape[: array.ndim - len(self.output_shape)]
@@ -139,11 +146,6 @@ class Bernoulli(Likelihood):
     Grey levels in [0, 1] are accepted as targets, as is usual; the result is then minus the
     cross-entropy, which is not a normalised density.
     """
-
-    def parameters(self, outputs: ArrayLike, params: Mapping[str, Array]) -> dict[str, Array]:
-        """{"logits": [..., *output_shape]}; nothing is learned besides the decoder."""
-        del params
-        return {"logits": self._checked_outputs(outputs)}
 
     def log_prob(self, parameters: Parameters, x: ArrayLike) -> Array:
         """See `Likelihood.log_prob`."""
@@ -168,7 +170,9 @@ class Bernoulli(Likelihood):
 class _LocationScale(Likelihood):
     """The decoder gives the location; one scale for the modality, fixed or learned.
 
-    A learned scale is exp(log_scale) + SCALE_FLOOR and starts at spec.likelihood_scale.
+    A learned scale is exp(log_scale) + SCALE_FLOOR and starts at spec.likelihood_scale. Where the
+    spec has locations and scales by column, these parameters are those of (x - location) / scale;
+    data, log-likelihoods (with the Jacobian), means, modes and draws are x's.
     """
 
     def __post_init__(self) -> None:
@@ -201,13 +205,29 @@ class _LocationScale(Likelihood):
         shape = self._lead(loc) + (1,) * len(self.spec.shape)
         return {"loc": loc, "scale": jnp.broadcast_to(scale, shape)}
 
+    def log_prob(self, parameters: Parameters, x: ArrayLike) -> Array:
+        """See `Likelihood.log_prob`."""
+        loc, scale = parameters["loc"], parameters["scale"]
+        x = self.spec.standardised(self._aligned_real_data(x, self._lead(loc)))
+        jacobian = -float(np.sum(np.log(self.spec.scale or 1.0)))
+        return self._sum_event(self._log_density(x, loc, scale)) + jacobian
+
     def mean(self, parameters: Parameters) -> Array:
         """See `Likelihood.mean`."""
-        return parameters["loc"]
+        return self.spec.in_data_units(parameters["loc"])
 
-    def mode(self, parameters: Parameters) -> Array:
-        """See `Likelihood.mode`."""
-        return parameters["loc"]
+    def sample(self, parameters: Parameters, rng: PRNGKey) -> Array:
+        """See `Likelihood.sample`."""
+        loc, scale = parameters["loc"], parameters["scale"]
+        return self.spec.in_data_units(loc + scale * self._noise(rng, loc.shape, loc.dtype))
+
+    def _log_density(self, x: Array, loc: Array, scale: Array) -> Array:
+        """Elementwise, in standardised units."""
+        raise NotImplementedError
+
+    def _noise(self, rng: PRNGKey, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Draws at location 0 and scale 1."""
+        raise NotImplementedError
 
 
 @register("normal")
@@ -215,16 +235,11 @@ class _LocationScale(Likelihood):
 class Normal(_LocationScale):
     """Independent Gaussians; the scale is a standard deviation."""
 
-    def log_prob(self, parameters: Parameters, x: ArrayLike) -> Array:
-        """See `Likelihood.log_prob`."""
-        loc, scale = parameters["loc"], parameters["scale"]
-        x = self._aligned_real_data(x, self._lead(loc))
-        return self._sum_event(normal_log_prob(x, loc, scale))
+    def _log_density(self, x: Array, loc: Array, scale: Array) -> Array:
+        return distributions.normal_log_prob(x, loc, scale)
 
-    def sample(self, parameters: Parameters, rng: PRNGKey) -> Array:
-        """See `Likelihood.sample`."""
-        loc, scale = parameters["loc"], parameters["scale"]
-        return loc + scale * jax.random.normal(rng, loc.shape, loc.dtype)
+    def _noise(self, rng: PRNGKey, shape: tuple[int, ...], dtype: Any) -> Array:
+        return jax.random.normal(rng, shape, dtype)
 
 
 @register("laplace")
@@ -232,16 +247,94 @@ class Normal(_LocationScale):
 class Laplace(_LocationScale):
     """Independent Laplace variables; the standard deviation is sqrt(2) times the scale."""
 
+    def _log_density(self, x: Array, loc: Array, scale: Array) -> Array:
+        return distributions.laplace_log_prob(x, loc, scale)
+
+    def _noise(self, rng: PRNGKey, shape: tuple[int, ...], dtype: Any) -> Array:
+        return jax.random.laplace(rng, shape, dtype)
+
+
+@register("poisson")
+@dataclasses.dataclass(frozen=True)
+class Poisson(Likelihood):
+    """Independent counts; the decoder gives logarithms of rates, beside spec.location.
+
+    With a library size, it gives (the logits of) each column's share of the row's total, and the
+    rate is that share times the total of the row that is scored: the likelihood is that of a row
+    given its total. What has no total yet, means and draws, gets spec.library_size.
+    """
+
+    def parameters(self, outputs: ArrayLike, params: Mapping[str, Array]) -> dict[str, Array]:
+        """{"log_rate": [..., *shape]}, at spec.library_size where there is one."""
+        del params
+        log_rate = self._checked_outputs(outputs)
+        if self.spec.location:
+            log_rate = log_rate + self.spec.columns("location", log_rate)
+        if self.spec.library_size:
+            log_rate = jax.nn.log_softmax(log_rate, self._event_axes(log_rate))
+            log_rate += math.log(self.spec.library_size)
+        return {"log_rate": log_rate}
+
     def log_prob(self, parameters: Parameters, x: ArrayLike) -> Array:
-        """See `Likelihood.log_prob`."""
-        loc, scale = parameters["loc"], parameters["scale"]
-        x = self._aligned_real_data(x, self._lead(loc))
-        return self._sum_event(laplace_log_prob(x, loc, scale))
+        """See `Likelihood.log_prob`; NaN for negative numbers."""
+        log_rate = parameters["log_rate"]
+        x = self._aligned_data(as_float32(x)[0], self._lead(log_rate))
+        certain = jnp.zeros_like(x, bool)
+        if self.spec.library_size:
+            total = jnp.sum(x, self._event_axes(x), keepdims=True)
+            size = jnp.maximum(total, 1.0)
+            log_rate = log_rate + jnp.log(size) - math.log(self.spec.library_size)
+            certain = total == 0  # a row without any counts, given that it has none
+        log_density = jnp.where(certain, 0.0, self._log_density(x, log_rate, parameters))
+        return self._sum_event(jnp.where(x >= 0, log_density, jnp.nan))
+
+    def mean(self, parameters: Parameters) -> Array:
+        """See `Likelihood.mean`."""
+        return jnp.exp(parameters["log_rate"])
+
+    def mode(self, parameters: Parameters) -> Array:
+        """See `Likelihood.mode`."""
+        return jnp.floor(self.mean(parameters)).astype(jnp.int32)
 
     def sample(self, parameters: Parameters, rng: PRNGKey) -> Array:
         """See `Likelihood.sample`."""
-        loc, scale = parameters["loc"], parameters["scale"]
-        return loc + scale * jax.random.laplace(rng, loc.shape, loc.dtype)
+        return jax.random.poisson(rng, self.mean(parameters), dtype=jnp.int32)
+
+    def _log_density(self, x: Array, log_rate: Array, parameters: Parameters) -> Array:
+        return distributions.poisson_log_prob(x, log_rate)
+
+
+@register("negative_binomial")
+@dataclasses.dataclass(frozen=True)
+class NegativeBinomial(Poisson):
+    """The same with variance m + dispersion * m**2 at mean m; each column learns its dispersion."""
+
+    def init_params(self) -> dict[str, Array]:
+        """{"log_dispersion": [*shape]}, at first 0."""
+        return {"log_dispersion": jnp.zeros(self.spec.shape)}
+
+    def parameters(self, outputs: ArrayLike, params: Mapping[str, Array]) -> dict[str, Array]:
+        """{"log_rate": [..., *shape], "dispersion": the same shape}."""
+        found = super().parameters(outputs, params)
+        dispersion = jnp.exp(params["log_dispersion"].astype(jnp.float32))
+        shape = found["log_rate"].shape
+        return {**found, "dispersion": jnp.broadcast_to(dispersion, shape)}
+
+    def mode(self, parameters: Parameters) -> Array:
+        """See `Likelihood.mode`."""
+        share = jnp.maximum(1.0 - parameters["dispersion"], 0.0)
+        return jnp.floor(share * self.mean(parameters)).astype(jnp.int32)
+
+    def sample(self, parameters: Parameters, rng: PRNGKey) -> Array:
+        """See `Likelihood.sample`."""
+        choose, draw = jax.random.split(rng)
+        dispersion = parameters["dispersion"]
+        rate = self.mean(parameters) * dispersion * jax.random.gamma(choose, 1.0 / dispersion)
+        return jax.random.poisson(draw, rate, dtype=jnp.int32)
+
+    def _log_density(self, x: Array, log_rate: Array, parameters: Parameters) -> Array:
+        r = 1.0 / parameters["dispersion"]
+        return distributions.negative_binomial_log_prob(x, log_rate, r)
 
 
 @register("categorical")
@@ -264,11 +357,6 @@ class Categorical(Likelihood):
     def output_shape(self) -> tuple[int, ...]:
         """One logit per class: spec.shape + (num_classes,)."""
         return (*self.spec.shape, self.spec.num_classes)
-
-    def parameters(self, outputs: ArrayLike, params: Mapping[str, Array]) -> dict[str, Array]:
-        """{"logits": [..., *output_shape]}; nothing is learned besides the decoder."""
-        del params
-        return {"logits": self._checked_outputs(outputs)}
 
     def log_prob(self, parameters: Parameters, x: ArrayLike) -> Array:
         """See `Likelihood.log_prob`."""

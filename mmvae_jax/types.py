@@ -64,6 +64,12 @@ class ModalitySpec:
       private_dim: size of the private latent space; 0 means none.
       num_classes: size of the alphabet of a categorical modality, else 0.
       num_examples: how many training examples have this modality; 0 where it is not known.
+      location: of a vector's columns, in the data's units; decoders and encoders work with
+        (x - location) / scale, while batches, likelihoods, means and draws have the data's units.
+        Of counts: the logarithm of each column's mean, where decoders start. Empty: 0.
+      scale: of a vector's columns; empty: 1.
+      library_size: what a typical row of counts adds up to, where each column's rate is a share of
+        its row's own total; 0: rates do not depend on the row.
       network: family of its encoder and decoder, a key of ``mmvae_jax.networks``.
       network_options: the family's sizes as sorted ``(key, value)`` pairs, hashable.
     """
@@ -78,13 +84,43 @@ class ModalitySpec:
     private_dim: int = 0
     num_classes: int = 0
     num_examples: int = 0
+    location: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+    library_size: float = 0.0
     network: str = "conv"
     network_options: tuple[tuple[str, Any], ...] = ()
 
     @property
+    def is_grid(self) -> bool:
+        """Whether examples are [height, width, channels] intensities."""
+        return len(self.shape) == 3 and not self.num_classes
+
+    @property
     def is_image(self) -> bool:
-        """Whether examples are [height, width, 1 or 3] intensities."""
-        return len(self.shape) == 3 and self.shape[-1] in (1, 3) and not self.num_classes
+        """Whether examples are intensities that can be shown: with 1 or 3 channels."""
+        return self.is_grid and self.shape[-1] in (1, 3)
+
+    @property
+    def is_counts(self) -> bool:
+        """Whether examples are non-negative whole numbers, and not classes."""
+        return self.dtype == "int32" and not self.num_classes
+
+    def standardised(self, x: Array) -> Array:
+        """(x - location) / scale of data [..., *shape], where there is a scale."""
+        if not self.scale:
+            return x
+        return (x - self.columns("location", x)) / self.columns("scale", x)
+
+    def in_data_units(self, x: Array) -> Array:
+        """The inverse of `standardised`."""
+        if not self.scale:
+            return x
+        return self.columns("location", x) + self.columns("scale", x) * x
+
+    def columns(self, field: str, like: Array) -> Array:
+        """``location`` or ``scale`` as [1, ..., 1, *shape], of the rank and dtype of `like`."""
+        shape = (1,) * (like.ndim - len(self.shape)) + self.shape
+        return np.asarray(getattr(self, field), like.dtype).reshape(shape)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``config.json``; `from_json` is its inverse."""
@@ -94,7 +130,8 @@ class ModalitySpec:
     def from_json(cls, values: Mapping[str, Any]) -> ModalitySpec:
         """Rebuilds a spec from `to_json` (lists become tuples again)."""
         values = dict(values)
-        values["shape"] = tuple(values["shape"])
+        for key in ("shape", "location", "scale"):
+            values[key] = tuple(values.get(key, ()))
         values["network_options"] = tuple(
             (key, _tupled(value)) for key, value in values["network_options"]
         )

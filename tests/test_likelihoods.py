@@ -11,7 +11,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from mmvae_jax import likelihoods
+from mmvae_jax import distributions, likelihoods
 from mmvae_jax.types import ModalitySpec, UserError
 
 
@@ -214,7 +214,7 @@ def test_a_new_likelihood_is_one_registered_class(monkeypatch):
 @pytest.mark.parametrize(
     "name, options, message",
     [
-        ("gaussian", {}, "bernoulli, categorical, laplace, normal, one_hot_bernoulli"),
+        ("gaussian", {}, "bernoulli, categorical, laplace, negative_binomial, normal"),
         ("laplas", {}, "did you mean 'laplace'"),
         ("normal", {"likelihood_scale": 0.0}, "likelihood_scale"),
         ("laplace", {"likelihood_scale": -1.0}, "likelihood_scale"),
@@ -240,3 +240,128 @@ def test_shapes_and_types_that_do_not_fit_are_named():
         normal.log_prob(parameters, np.zeros((2, 3), np.uint8))
     with pytest.raises(TypeError, match="class indices"):
         categorical.log_prob(parameters_of(categorical, np.zeros((2, 3))), np.zeros(2, np.float32))
+
+
+# --- data in their own units, and counts ---------------------------------------------------------
+
+
+UNITS = {"location": (5.0, -3e4, 0.0), "scale": (2.0, 1e3, 0.01)}
+
+
+@pytest.mark.parametrize("name", ["normal", "laplace"])
+def test_standardised_data_have_likelihoods_and_draws_in_their_own_units(generator, name):
+    likelihood = make(name, (3,), likelihood_scale=0.4, **UNITS)
+    location, scale = np.array(UNITS["location"]), np.array(UNITS["scale"])
+    outputs = generator.normal(size=(2, 6, 3)).astype(np.float32)
+    x = (location + scale * generator.normal(size=(6, 3))).astype(np.float32)
+    parameters = parameters_of(likelihood, outputs)
+    family = {"normal": scipy.stats.norm, "laplace": scipy.stats.laplace}[name]
+    expected = family.logpdf(x[None].astype(np.float64), location + scale * outputs, 0.4 * scale)
+    np.testing.assert_allclose(likelihood.log_prob(parameters, x), expected.sum(-1), rtol=2e-4)
+    np.testing.assert_allclose(likelihood.mean(parameters), location + scale * outputs, rtol=1e-5)
+    np.testing.assert_array_equal(likelihood.mode(parameters), likelihood.mean(parameters))
+    still = parameters_of(likelihood, np.zeros((20_000, 3)))
+    drawn = np.asarray(likelihood.sample(still, jax.random.key(0)), np.float64)
+    spread = 0.4 * scale * (np.sqrt(2) if name == "laplace" else 1)
+    assert np.all(np.abs(drawn.mean(0) - location) < 4 * spread / np.sqrt(20_000))
+    np.testing.assert_allclose(drawn.std(0), spread, rtol=0.05)
+
+
+def test_columns_that_hardly_vary_keep_their_differences():
+    """x - location is taken before anything is rounded: times of this year in seconds, say."""
+    likelihood = make("normal", (1,), likelihood_scale=1.0, location=(1.7e9,), scale=(1e5,))
+    x = np.array([[1.7e9 + 2e5]], np.float32)
+    log_prob = likelihood.log_prob(parameters_of(likelihood, np.array([[2.0]])), x)
+    np.testing.assert_allclose(log_prob, scipy.stats.norm.logpdf(0) - np.log(1e5), rtol=1e-5)
+
+
+COUNTS = np.array([[0, 3, 17], [1, 0, 0], [250, 40_000, 7], [2, 2, 2]], np.int32)
+
+
+def counts(name, **options):
+    return make(name, (3,), dtype="int32", **options)
+
+
+def with_dispersion(likelihood, outputs, dispersion):
+    params = likelihood.init_params()
+    if params:
+        params = {"log_dispersion": jnp.log(jnp.asarray(dispersion, jnp.float32))}
+    return likelihood.parameters(outputs, params)
+
+
+@pytest.mark.parametrize("library_size", [0.0, 30.0])
+@pytest.mark.parametrize("name", ["poisson", "negative_binomial"])
+def test_counts_equal_scipy(generator, name, library_size):
+    location = (0.5, 2.0, -1.0)
+    likelihood = counts(name, location=location, library_size=library_size)
+    outputs = generator.normal(size=(5, 4, 3)).astype(np.float32)
+    dispersion = np.array([0.3, 2.0, 0.01])
+    rate = np.exp(outputs.astype(np.float64) + location)
+    typical = rate
+    if library_size:
+        share = rate / rate.sum(-1, keepdims=True)
+        rate, typical = share * COUNTS.sum(-1, keepdims=True), share * library_size
+    if name == "poisson":
+        terms = scipy.stats.poisson.logpmf(COUNTS, rate)
+    else:
+        r = 1 / dispersion
+        terms = scipy.stats.nbinom.logpmf(COUNTS, r, r / (r + rate))
+    parameters = with_dispersion(likelihood, outputs, dispersion)
+    found = likelihood.log_prob(parameters, COUNTS)
+    assert found.shape == (5, 4) and found.dtype == jnp.float32
+    np.testing.assert_allclose(found, terms.sum(-1), rtol=2e-4)
+    np.testing.assert_allclose(likelihood.mean(parameters), typical, rtol=1e-4)
+
+
+def test_the_negative_binomial_is_exact_from_one_end_to_the_other():
+    """At r = 1e9 its gamma functions are 2e10 each, and it is Poisson's."""
+    x = np.array([0.0, 1.0, 5.0, 40.0, 1000.0])
+    mean = np.array([0.01, 3.0, 900.0])[:, None]
+    r = np.array([1e-3, 1.0, 7.9, 8.1, 1e3, 1e6, 1e9])[:, None, None]
+    expected = scipy.stats.nbinom.logpmf(x, r, r / (r + mean))
+    expected[-1] = scipy.stats.poisson.logpmf(x, mean)
+    arrays = (np.broadcast_to(a, expected.shape) for a in (x, np.log(mean), r))
+    found = distributions.negative_binomial_log_prob(*arrays)
+    np.testing.assert_allclose(found, expected, rtol=3e-5, atol=3e-3)
+
+
+def test_gradients_of_counts_are_finite_and_point_at_the_mean(debug_nans):
+    likelihood = counts("negative_binomial", library_size=30.0)
+    params = likelihood.init_params()
+
+    def total(outputs, params, x):
+        return likelihood.log_prob(likelihood.parameters(outputs, params), x).sum()
+
+    x = np.concatenate([COUNTS, np.zeros((1, 3), np.int32)])
+    of_outputs, of_params = jax.jit(jax.grad(total, (0, 1)))(jnp.zeros((5, 3)), params, x)
+    assert np.isfinite(of_outputs).all() and np.isfinite(of_params["log_dispersion"]).all()
+    assert np.all(of_outputs[4] == 0)  # nothing was counted there
+    assert np.argmax(of_outputs, -1)[:3].tolist() == [2, 0, 1]
+
+
+def test_a_row_without_counts_is_certain_given_its_total():
+    for name in ("poisson", "negative_binomial"):
+        likelihood = counts(name, library_size=30.0)
+        parameters = parameters_of(likelihood, np.zeros((2, 3)))
+        assert likelihood.log_prob(parameters, np.zeros((2, 3), np.int32)).tolist() == [0.0, 0.0]
+        assert np.isnan(likelihood.log_prob(parameters, np.full((2, 3), -1))).all()
+
+
+@pytest.mark.parametrize("name", ["poisson", "negative_binomial"])
+def test_draws_and_modes_of_counts(name):
+    likelihood = counts(name, location=(0.0, 1.0, 2.0))
+    dispersion = np.array([0.5, 0.2, 2.0])
+    rate = np.exp([0.0, 1.0, 2.0])
+    one = with_dispersion(likelihood, np.zeros((40_000, 3)), dispersion)
+    drawn = np.asarray(likelihood.sample(one, jax.random.key(2)))
+    assert drawn.dtype == np.int32 and drawn.shape == (40_000, 3)
+    r = 1 / dispersion
+    family = scipy.stats.nbinom(r, r / (r + rate))
+    if name == "poisson":
+        family = scipy.stats.poisson(rate)
+    error = family.std() / np.sqrt(40_000)
+    assert np.all(np.abs(drawn.mean(0) - family.mean()) < 4 * error)
+    np.testing.assert_allclose(drawn.var(0), family.var(), rtol=0.06)
+    best = family.pmf(np.arange(60)[:, None]).argmax(0)
+    mode = np.asarray(likelihood.mode(one))[0]
+    np.testing.assert_allclose(family.pmf(mode), family.pmf(best), rtol=1e-6)

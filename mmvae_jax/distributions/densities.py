@@ -122,6 +122,26 @@ def laplace_log_prob(x: ArrayLike, loc: ArrayLike, scale: ArrayLike) -> Array:
     return -jnp.abs(x - loc) / scale - jnp.log(scale) - _LOG_2
 
 
+def poisson_log_prob(x: ArrayLike, log_rate: ArrayLike) -> Array:
+    """log Poisson(x; exp(log_rate)) of whole numbers x >= 0, elementwise."""
+    x, log_rate = as_float32(x, log_rate)
+    check_same_rank(x=x, log_rate=log_rate)
+    return x * log_rate - jnp.exp(log_rate) - jax.lax.lgamma(x + 1.0)
+
+
+def negative_binomial_log_prob(x: ArrayLike, log_mean: ArrayLike, r: ArrayLike) -> Array:
+    """log of the negative binomial of mean m and variance m + m**2 / r at whole x, elementwise.
+
+    Gamma(x + r) / (Gamma(r) x!) (r / (r + m))**r (m / (r + m))**x, which is Poisson's as r grows.
+    The gamma functions come as a beta function, B(r, x + 1) (x + r): their logarithms cancel to
+    nothing in float32 at large r.
+    """
+    x, log_mean, r = as_float32(x, log_mean, r)
+    check_same_rank(x=x, log_mean=log_mean, r=r)
+    log_choices = -jax.scipy.special.betaln(r, x + 1.0) - jnp.log(x + r)
+    return log_choices + x * (log_mean - jnp.log(r)) - (x + r) * jnp.log1p(jnp.exp(log_mean) / r)
+
+
 def normal_kl(loc_q: ArrayLike, scale_q: ArrayLike, loc_p: ArrayLike, scale_p: ArrayLike) -> Array:
     """KL(N(loc_q, scale_q**2) || N(loc_p, scale_p**2)), elementwise: sum it over D."""
     loc_q, scale_q, loc_p, scale_p = as_float32(loc_q, scale_q, loc_p, scale_p)

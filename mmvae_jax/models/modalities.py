@@ -119,8 +119,15 @@ class Modalities:
         return jnp.stack(rows)
 
     def encoder_input(self, spec: ModalitySpec, x: Array) -> Array:
-        """Data as the encoder takes them: class indices [B, *shape] become one-hot."""
-        return jax.nn.one_hot(x, spec.num_classes) if spec.num_classes else x
+        """Data as the encoder takes them.
+
+        Class indices [B, *shape] become one-hot, counts log(1 + x); vectors are standardised.
+        """
+        if spec.num_classes:
+            return jax.nn.one_hot(x, spec.num_classes)
+        if spec.is_counts:
+            return jnp.log1p(x.astype(jnp.float32))
+        return spec.standardised(x)
 
     def encode_one(
         self, variables: Variables, spec: ModalitySpec, x: Array
