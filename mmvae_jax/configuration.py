@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmvae_jax import data, evaluation, models
-from mmvae_jax.data import labels, missingness
+from mmvae_jax.data import array_kinds, arrays, labels, missingness
 from mmvae_jax.rules import Rule, choice, fail, integer, of_type, real
 from mmvae_jax.types import UserError, nearest
 
@@ -77,6 +77,10 @@ DATA_RULES: dict[str, Rule] = {
 _DATA_OPTION_RULES: dict[str, Rule] = {
     "num_modalities": integer(2),
     "binarize": choice(*labels.BINARIZE),
+    "nan": choice(*array_kinds.NAN),
+    "count_likelihood": choice(*arrays.COUNT_LIKELIHOODS),
+    "validation_fraction": real(0.0, below=1.0),
+    "test_fraction": real(0.0, below=1.0),
 }
 
 # Keys that hold a mapping as one value.

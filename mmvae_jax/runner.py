@@ -44,6 +44,8 @@ def train(config: Mapping[str, Any], workdir: Path, *, command: str = "") -> Non
     model.check()
     _log.info("data: %s", dataset.provenance)
     dataset = dataclasses.replace(dataset, specs=specs)
+    for line in data.table(dataset).splitlines():
+        _log.info("%s", line)
     settings = ConfigDict(config)
     training.check(model, dataset, settings)
     training.prepare_workdir(workdir, _description(config, specs, dataset, command))

@@ -1,6 +1,7 @@
 """Datasets and batches: `load` builds a `Dataset`, the rest turns its rows into batches."""
 
 from mmvae_jax.data.contract import SPLITS, Dataset, Split, batches, fingerprint, take
+from mmvae_jax.data.describe import table
 from mmvae_jax.data.missingness import groups
 from mmvae_jax.data.order import batch_indices, mixed_batch_indices, steps_per_epoch
 from mmvae_jax.data.registry import DATASETS, load, option_defaults
@@ -18,5 +19,6 @@ __all__ = [
     "mixed_batch_indices",
     "option_defaults",
     "steps_per_epoch",
+    "table",
     "take",
 ]

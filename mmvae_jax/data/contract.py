@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,8 @@ class Dataset:
       class_names: a name per class, or empty.
       provenance: one line for the log: where the data came from, and what they are not.
       fingerprint: hash of the content, computed where it is not given.
+      kinds: (kind, how it is known) of each modality, where that was inferred; see `table`.
+      fit_specs: the specs for a training split, where they have locations and scales fitted on it.
     """
 
     name: str
@@ -76,6 +78,8 @@ class Dataset:
     class_names: tuple[str, ...] = ()
     provenance: str = ""
     fingerprint: str = ""
+    kinds: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+    fit_specs: Callable[[Split], tuple[ModalitySpec, ...]] | None = None
 
     def __post_init__(self) -> None:
         if set(self.splits) != set(SPLITS):

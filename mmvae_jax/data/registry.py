@@ -7,12 +7,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mmvae_jax.data import labels, missingness, polydigits, polymnist
+from mmvae_jax.data import arrays, labels, missingness, polydigits, polymnist
 from mmvae_jax.data.contract import Dataset
 from mmvae_jax.types import UserError, nearest
 
 # Each builder has keyword-only options with defaults, and `seed`.
 DATASETS: dict[str, Callable[..., Dataset]] = {
+    "arrays": arrays.load,
     "fashion_mnist_labels": labels.load_fashion_mnist,
     "mnist_labels": labels.load_mnist,
     "polydigits": polydigits.load,
@@ -39,9 +40,8 @@ def load(name: str, options: Mapping[str, Any], *, seed: int = 0) -> Dataset:
     partial = missingness.from_options(options)
     options = {key: value for key, value in options.items() if key not in missingness.OPTIONS}
     if "dir" not in defaults and options.pop("dir", ""):
-        raise UserError(
-            f"data.dir is set, but dataset {name!r} is built in and reads no folder; leave it empty"
-        )
+        why = "reads data.path" if "path" in defaults else "is built in and reads no folder"
+        raise UserError(f"data.dir is set, but dataset {name!r} {why}; leave it empty")
     for key, value in options.items():
         if key not in defaults:
             raise UserError(
@@ -51,10 +51,12 @@ def load(name: str, options: Mapping[str, Any], *, seed: int = 0) -> Dataset:
             )
         options[key] = _checked(key, value, defaults[key])
     dataset = missingness.apply(DATASETS[name](**options, seed=seed), partial, seed)
-    present = dataset.splits["train"].present
+    train = dataset.splits["train"]
+    # Units belong to the rows that the policy left.
+    specs = dataset.fit_specs(train) if dataset.fit_specs else dataset.specs
     specs = tuple(
-        dataclasses.replace(spec, num_examples=int(present[spec.name].sum()))
-        for spec in dataset.specs
+        dataclasses.replace(spec, num_examples=int(train.present[spec.name].sum()))
+        for spec in specs
     )
     return dataclasses.replace(dataset, specs=specs)
 
@@ -71,9 +73,9 @@ def option_defaults(name: str) -> dict[str, Any]:
 
 
 def _checked(key: str, value: Any, default: Any) -> Any:
-    """`value` if it has its default's type; all numbers are counts, so none is negative."""
+    """`value` if it has its default's type; no number is negative."""
     if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, type(default)):
         raise UserError(f"data.{key} is {value!r}, it must be of type {type(default).__name__}")
-    if isinstance(value, int) and value < 0:
+    if isinstance(value, int | float) and not value >= 0:
         raise UserError(f"data.{key} is {value}, it must not be negative")
     return value

@@ -101,8 +101,9 @@ def specs_from_config(
 ) -> tuple[ModalitySpec, ...]:
     """The data set's specs with the config's choices: likelihood, private size and networks.
 
-    `model.likelihood` and `model.network` are for images; vectors, attributes and labels keep the
-    data set's likelihood and get an MLP. Whatever `model.modalities.<name>` says comes last.
+    `model.likelihood`, its scale and `model.network` are for images; vectors, counts, attributes
+    and labels keep the data set's likelihood and get an MLP. Whatever `model.modalities.<name>`
+    says comes last.
     """
     own = model.get("modalities", {})
     for name in own:
@@ -118,14 +119,13 @@ def specs_from_config(
 def _spec_from_config(
     model: Mapping[str, Any], spec: ModalitySpec, own: Mapping[str, Any]
 ) -> ModalitySpec:
-    general = {
-        "likelihood": (model["likelihood"] if spec.is_image else "") or spec.likelihood,
-        "likelihood_scale": model["likelihood_scale"],
-        "learn_likelihood_scale": model["learn_likelihood_scale"],
-        "private_dim": model["private_dim"],
-        "network": model["network"] if spec.is_image else "mlp",
-        "weight": spec.weight,
-    }
+    general = {"private_dim": model["private_dim"], "network": "mlp"}
+    if spec.is_grid:
+        of_images = ("likelihood_scale", "learn_likelihood_scale", "network")
+        general |= {key: model[key] for key in of_images}
+        general["likelihood"] = model["likelihood"] or spec.likelihood
+    kept = ("likelihood", "likelihood_scale", "learn_likelihood_scale", "weight")
+    general = {key: getattr(spec, key) for key in kept} | general
     chosen = {key: own.get(key, value) for key, value in general.items()}
     options = {
         **model["network_options"].get(chosen["network"], {}),
