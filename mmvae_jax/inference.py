@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmvae_jax import models, objectives, training
+from mmvae_jax import data, models, objectives, training
+from mmvae_jax.data.arrays import PRESENT
+from mmvae_jax.data.items import as_data, from_arrays
 from mmvae_jax.types import Batch, ModalitySpec, UserError, Variables
 
-PRESENT = "__present"
 _ROWS = 256  # rows in one compiled call; the last one is padded
 _DRAWS = 4096  # rows times draws in one compiled call
 
@@ -55,8 +55,8 @@ class Trained:
     """A trained model.
 
     Batches are either ``{"x": {...}, "present": {...}}`` or plain dictionaries of NumPy arrays by
-    modality, in the stored dtype (images uint8), where missing modalities are left out and
-    ``<name>__present`` (bool) marks rows that lack one.
+    modality, images uint8, where missing modalities are left out, ``<name>__present`` (bool) marks
+    rows that lack one, and so does a row of floats that is NaN throughout.
 
     Attributes:
       model: the model, for everything that this class does not do.
@@ -76,7 +76,7 @@ class Trained:
         Private codes of absent modalities are 0, the mean of their prior.
         """
         call = self._jitted("embed", lambda v, rng, x: self.model.embed(v, x))
-        batch = self._checked(batch)
+        batch = self._items(batch).batch
         return self._over_rows(batch, lambda rows, key: call(self.variables, key, rows), 0)
 
     def generate(self, n: int, *, seed: int = 0, private_scale: float = 1.0) -> dict[str, Any]:
@@ -90,48 +90,73 @@ class Trained:
             for start in range(0, n, _ROWS)
         ]
         joined = jax.tree.map(lambda *rows: np.concatenate(rows)[:n], *parts)
-        return {spec.name: _stored(joined[spec.name], spec) for spec in self.model.specs}
+        return {spec.name: as_data(joined[spec.name], spec) for spec in self.model.specs}
 
     def impute(
-        self, batch: Mapping[str, Any], num_samples: int = 16, *, seed: int = 0
+        self, batch: Mapping[str, Any], num_samples: int = 16, *, seed: int = 0, draws: int = 0
     ) -> dict[str, np.ndarray]:
         """Fills in what is missing.
 
         Args:
           batch: items, see the class.
-          num_samples: draws; a filled-in image or vector is their mean, a class the most probable.
+          num_samples: draws; a filled-in number is the mean of what they are decoded to, a class
+            or boolean the most probable.
           seed: of the draws.
+          draws: how many of them to give, too.
 
         Returns:
-          {name: [B, *shape]} of every modality in the stored dtype, observed entries untouched.
+          {name: [B, *shape]} of every modality, in the type and shape that it came in, observed
+          numbers untouched. With ``draws`` also ``<name>__draws`` [B, draws, *shape], draws of data
+          (of images their means, without the noise of pixels), and ``<name>__spread`` [B, *shape],
+          the standard deviation of all draws, or of classes and booleans ``<name>__probability``
+          [B, *shape (, classes)]; these of every row, observed or not.
         """
-        batch = self._checked(batch)
+        if not 0 <= draws <= num_samples:
+            raise UserError(f"draws = {draws}: must be from 0 to num_samples = {num_samples}")
+        items = self._items(batch)
         chunk = _chunk(num_samples)
-        call = self._jitted(f"impute{chunk}", functools.partial(self._sum_of_draws, chunk))
+        call = self._jitted(f"draw{chunk}{draws > 0}", functools.partial(self._draw, chunk, draws))
 
-        def mean(rows: Batch, key: Any) -> dict[str, Any]:
-            parts = self._in_chunks(call, rows, key, num_samples)
-            total = functools.reduce(lambda a, b: jax.tree.map(jnp.add, a, b), parts)
-            return jax.tree.map(lambda x: x / jnp.float32(num_samples), total)
+        def summary(rows: Batch, key: Any) -> dict[str, Any]:
+            parts = [jax.device_get(p) for p in self._in_chunks(call, rows, key, num_samples)]
+            found: dict[str, Any] = {}
+            for name in self.model.names:
+                found |= _summary([part[name] for part in parts], name, num_samples, draws)
+            return found
 
-        means = self._over_rows(batch, mean, seed)
+        found = self._over_rows(items.batch, summary, seed)
         filled = {}
         for spec in self.model.specs:
-            here = batch["present"][spec.name]
-            stored = _stored(means[spec.name], spec)
-            mask = here.reshape(-1, *(1,) * (stored.ndim - 1))
-            filled[spec.name] = np.where(mask, batch["x"][spec.name], stored)
+            name, means = spec.name, found[f"mean/{spec.name}"]
+            filled[name] = items.filled(spec, means)
+            if draws:
+                drawn, is_bytes = found[f"draws/{name}"], spec.dtype == "uint8"
+                drawn = as_data(drawn, spec) if is_bytes else drawn.astype(spec.dtype)
+                filled[f"{name}__draws"] = drawn
+                if spec.num_classes or spec.dtype == "bool":
+                    filled[f"{name}__probability"] = means
+                else:
+                    unit = np.float32(255 if is_bytes else 1)
+                    filled[f"{name}__spread"] = unit * found[f"spread/{name}"]
         return filled
 
-    def _sum_of_draws(
-        self, chunk: int, variables: Variables, rng: Any, rows: Batch, used: Any
+    def _draw(
+        self, chunk: int, draws: int, variables: Variables, rng: Any, rows: Batch, used: Any
     ) -> dict[str, Any]:
-        """Sums of the first ``used`` of ``chunk`` draws of the decoder means."""
-        draws = self.model.conditional(variables, rng, rows, self.model.names, chunk)
-        return {
-            name: jnp.where(_column(jnp.arange(chunk) < used, x.ndim), x, 0.0).sum(0)
-            for name, x in draws.items()
-        }
+        """Of each modality the sum of the first ``used`` of ``chunk`` decoder means, and draws."""
+        shared, private = self.model.sample_posterior(variables, rng, rows, None, chunk)
+        decoded = self.model.decode(variables, shared, private)
+        found = {}
+        for index, spec in enumerate(self.model.specs):
+            likelihood, parameters = self.model.likelihood(spec), decoded[spec.name]
+            mean = likelihood.mean(parameters)
+            total = jnp.where(_column(jnp.arange(chunk) < used, mean.ndim), mean, 0.0).sum(0)
+            drawn = mean
+            if not spec.is_grid:
+                key = jax.random.fold_in(rng, len(self.model.specs) + 1 + index)
+                drawn = likelihood.sample(parameters, key)
+            found[spec.name] = (total, drawn if draws else ())
+        return found
 
     def log_likelihood(
         self,
@@ -159,7 +184,7 @@ class Trained:
             self.model.spec(name)
         if set(given) & set(of):
             raise UserError(f"{sorted(set(given) & set(of))} cannot be both given and asked for")
-        batch = self._checked(batch)
+        batch = self._items(batch).batch
         joint = self._log_marginal(batch, (*given, *of), num_samples, seed)
         if not given:
             return joint
@@ -202,11 +227,14 @@ class Trained:
             used = np.int32(min(chunk, num_samples - start))
             yield call(self.variables, jax.random.fold_in(key, place), rows, used)
 
-    def _checked(self, batch: Mapping[str, Any]) -> Batch:
-        if not isinstance(batch.get("x"), Mapping):
-            return from_arrays(batch, self.model.specs)
-        marks = {name + PRESENT: here for name, here in batch.get("present", {}).items()}
-        return from_arrays({**batch["x"], **marks}, self.model.specs)
+    def _items(self, batch: Mapping[str, Any] | data.Items) -> data.Items:
+        if isinstance(batch, data.Items):
+            return batch
+        nan = self.config["data"].get("nan", "error")
+        if isinstance(batch.get("x"), Mapping):
+            marks = {name + PRESENT: here for name, here in batch.get("present", {}).items()}
+            batch = {**batch["x"], **marks}
+        return from_arrays(batch, self.model.specs, nan=nan)
 
     def _over_rows(
         self, batch: Batch, call: Callable[[Batch, Any], Any], seed: int
@@ -219,79 +247,35 @@ class Trained:
         return jax.tree.map(lambda *rows: np.concatenate(rows)[:size], *parts)
 
 
-def from_arrays(arrays: Mapping[str, Any], specs: Sequence[ModalitySpec]) -> Batch:
-    """A batch from plain arrays by modality name, missing ones left out.
+def _summary(
+    parts: Iterable[tuple[Any, Any]], name: str, num_samples: int, keep: int
+) -> dict[str, np.ndarray]:
+    """What draws of one modality come to: ``mean/``, and of data ``draws/`` and ``spread/``.
 
-    Raises:
-      UserError: a name that is no modality, a wrong shape or dtype, different numbers of rows.
+    Args:
+      parts: sums of decoder means [B, ...] and draws of data [k, B, ...], ``num_samples``
+        altogether; the last ones of the last part do not count.
+      name: the modality.
+      num_samples: how many draws count.
+      keep: how many of the draws of data to give; with 0 there are none.
     """
-    known = {spec.name: spec for spec in specs}
-    for key in arrays:
-        if key.removesuffix(PRESENT) not in known:
-            raise UserError(f"array {key!r} is no modality of this model: {', '.join(known)}")
-    sizes = {key: len(np.atleast_1d(array)) for key, array in arrays.items()}
-    if not sizes:
-        raise UserError(f"no modality given; this model has {', '.join(known)}")
-    if len(set(sizes.values())) > 1:
-        raise UserError(f"arrays have different numbers of rows: {sizes}")
-    size = next(iter(sizes.values()))
-    if size == 0:
-        raise UserError("the arrays have no rows")
-    x, present = {}, {}
-    for name, spec in known.items():
-        if name not in arrays:
-            if name + PRESENT in arrays and np.asarray(arrays[name + PRESENT]).any():
-                raise UserError(f"{name + PRESENT} marks rows as present, but {name!r} is missing")
-            x[name] = np.zeros((size, *spec.shape), spec.dtype)
-            present[name] = np.zeros(size, bool)
-            continue
-        x[name] = _matching(np.asarray(arrays[name]), spec)
-        here = np.asarray(arrays.get(name + PRESENT, np.ones(size, bool)))
-        if here.dtype != bool or here.shape != (size,):
-            raise UserError(f"{name + PRESENT} must be bool [{size}], is {here.dtype} {here.shape}")
-        if not np.isfinite(x[name][here]).all():
-            raise UserError(f"modality {name!r} holds NaN or infinity in rows that are present")
-        present[name] = here
-    return {"x": x, "present": present}
-
-
-def read_npz(path: str | Path, specs: Sequence[ModalitySpec]) -> Batch:
-    """Reads a batch from an .npz; UserError where the file or an array in it does not fit."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: there is no such file") from error
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
-        raise UserError(f"{path} cannot be read as an .npz of plain arrays: {error}") from error
-    try:
-        return from_arrays(arrays, specs)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-
-
-def _matching(array: np.ndarray, spec: ModalitySpec) -> np.ndarray:
-    if array.shape[1:] != spec.shape:
-        raise UserError(
-            f"modality {spec.name!r} must have shape [N, {', '.join(map(str, spec.shape))}], "
-            f"has {list(array.shape)}"
-        )
-    if array.dtype == np.dtype(spec.dtype):
-        return array
-    if spec.dtype == "uint8" or not np.can_cast(array.dtype, spec.dtype, "same_kind"):
-        raise UserError(f"modality {spec.name!r} must be {spec.dtype}, is {array.dtype}")
-    return array.astype(spec.dtype)
-
-
-def _stored(mean: np.ndarray, spec: ModalitySpec) -> np.ndarray:
-    """Decoder means in the dtype that the modality is stored in."""
-    if spec.num_classes:
-        return mean.argmax(-1).astype(spec.dtype)
-    if spec.dtype == "uint8":
-        return np.round(np.clip(mean, 0.0, 1.0) * 255.0).astype(np.uint8)
-    if spec.dtype == "bool":
-        return mean > 0.5
-    return mean.astype(spec.dtype)
+    total, kept, seen = 0.0, [], 0
+    origin = first = second = 0.0  # moments about the first draw: far from 0 they would cancel
+    for added, drawn in parts:
+        total = total + added
+        if keep:
+            drawn = np.asarray(drawn[: num_samples - seen], np.float64)
+            origin = drawn[:1] if not seen else origin
+            first = first + (drawn - origin).sum(0)
+            second = second + ((drawn - origin) ** 2).sum(0)
+            kept.append(drawn[: max(0, keep - seen)])
+            seen += len(drawn)
+    found = {f"mean/{name}": total / np.float32(num_samples)}
+    if keep:
+        variance = second / num_samples - (first / num_samples) ** 2
+        found[f"spread/{name}"] = np.sqrt(np.maximum(variance, 0.0)).astype(np.float32)
+        found[f"draws/{name}"] = np.moveaxis(np.concatenate(kept), 0, 1)
+    return found
 
 
 def _slices(batch: Any, size: int) -> Iterator[tuple[int, Any]]:

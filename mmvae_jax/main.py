@@ -25,7 +25,7 @@ _MODE = flags.DEFINE_enum(
     "mode", "train", MODES, "train: trains, evaluates, reports. The others use a trained workdir."
 )
 _WORKDIR = flags.DEFINE_string("workdir", "", "Folder of the run [runs/<config>-<dataset>].")
-_INPUT = flags.DEFINE_string("input", "", "impute: .npz with modalities, some missing.")
+_INPUT = flags.DEFINE_string("input", "", "impute: .npz, or folder of .npy, with gaps.")
 _OUTPUT = flags.DEFINE_string("output", "", "impute, sample: the .npz to write.")
 _NUM_SAMPLES = flags.DEFINE_integer(
     "num_samples",
@@ -33,6 +33,7 @@ _NUM_SAMPLES = flags.DEFINE_integer(
     "sample: number of items; impute: draws averaged per filled-in value.",
     lower_bound=1,
 )
+_DRAWS = flags.DEFINE_integer("draws", 0, "impute: draws to write, with their spread.")
 _PRIVATE_SCALE = flags.DEFINE_float(
     "private_scale", 1.0, "sample: alpha, factor on the scale of the private prior."
 )
@@ -64,7 +65,8 @@ def main(_: Sequence[str]) -> None:
     elif _MODE.value == "report":
         runner.report(workdir, step=_STEP.value)
     elif _MODE.value == "impute":
-        runner.impute(workdir, _INPUT.value, _OUTPUT.value, _NUM_SAMPLES.value, step=_STEP.value)
+        files = (_INPUT.value, _OUTPUT.value)
+        runner.impute(workdir, *files, _NUM_SAMPLES.value, draws=_DRAWS.value, step=_STEP.value)
     else:
         runner.sample(
             workdir, _OUTPUT.value, _NUM_SAMPLES.value, _PRIVATE_SCALE.value, step=_STEP.value

@@ -91,18 +91,45 @@ def report(workdir: Path, *, step: str = "") -> None:
     _draw(trained.model, trained.variables, dataset, config, workdir, results)
 
 
-def impute(workdir: Path, source: str, output: str, num_samples: int, *, step: str = "") -> None:
-    """Fills in the missing modalities of an .npz; see `inference.Trained.impute`."""
+def impute(
+    workdir: Path,
+    source: str,
+    output: str,
+    num_samples: int,
+    *,
+    draws: int = 0,
+    step: str = "",
+) -> None:
+    """Fills in the missing modalities of an .npz or a folder of .npy files.
+
+    What is written has all the arrays that were read, their gaps filled (see
+    `inference.Trained.impute`), which rows were there (``<name>__present``), an embedding of every
+    item (``shared__embedding``, and ``<name>__embedding`` of private codes), and an estimate of log
+    p of what is present by item (``joint__log_likelihood``, in nats).
+
+    Args:
+      workdir: the run's folder.
+      source: the file or folder to read.
+      output: the .npz to write.
+      num_samples: draws for everything that is estimated.
+      draws: how many draws to write, too.
+      step: the checkpoint, a number, "best" or "" for the latest.
+    """
     if not source or not output:
         raise UserError("--mode=impute needs --input=FILE.npz and --output=FILE.npz")
     target = _new_file(output)
-    if target.resolve() == Path(source).resolve():
-        raise UserError(f"--output={output} is the input file: choose another name")
     trained = inference.load(workdir, step=_step(step))
-    batch = inference.read_npz(source, trained.model.specs)
-    filled = trained.impute(batch, num_samples)
-    _write_npz(target, filled)
-    _log.info("wrote %s: %s", target, _shapes(filled))
+    items = data.read_items(source, trained.model.specs, trained.config["data"])
+    found = {**items.beside, **trained.impute(items, num_samples, draws=draws)}
+    found |= {f"{name}__present": present for name, present in items.present.items()}
+    for block, codes in trained.encode(items).items():
+        found[f"{block.removeprefix('private/')}__embedding"] = codes
+    try:
+        found["joint__log_likelihood"] = trained.log_likelihood(items, num_samples=num_samples)
+    except NotImplementedError as reason:
+        _log.info("log-likelihoods are left out: %s", reason)
+    _write_npz(target, found)
+    _log.info("wrote %s: %s", target, _shapes(found))
 
 
 def sample(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mmvae_jax
-from mmvae_jax import inference, models, objectives
+from mmvae_jax import data, inference, models, objectives
 from mmvae_jax.types import UserError
 
 
@@ -62,7 +62,7 @@ def test_imputation_is_the_mean_of_the_draws_asked_for(trained, views, monkeypat
     monkeypatch.setattr(inference, "_DRAWS", 16 * inference._ROWS)
     filled = trained.impute({"m0": views["m0"]}, num_samples=17, seed=3)
     model = trained.model
-    slices = inference._slices(inference.from_arrays({"m0": views["m0"]}, model.specs), 7)
+    slices = inference._slices(inference.from_arrays({"m0": views["m0"]}, model.specs).batch, 7)
     _, rows = next(iter(slices))
     key = jax.random.fold_in(jax.random.key(3), 0)
     draws = [
@@ -93,7 +93,7 @@ def test_log_likelihood_is_a_difference_of_importance_estimates(trained, views):
     rest = trained.log_likelihood(views, given=("m0",), num_samples=8)
     np.testing.assert_allclose(joint - part, rest, rtol=1e-4, atol=1e-2)
     rows = models.prepare(
-        next(iter(inference._slices(inference.from_arrays(views, trained.model.specs), 7)))[1]
+        next(iter(inference._slices(inference.from_arrays(views, trained.model.specs).batch, 7)))[1]
     )
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 0), 0)
     names = trained.model.names
@@ -151,18 +151,18 @@ def test_unknown_names_are_refused(trained, views):
 def test_files_that_are_no_npz_of_plain_arrays(trained, tmp_path):
     specs = trained.model.specs
     with pytest.raises(UserError, match="there is no such file"):
-        inference.read_npz(tmp_path / "none.npz", specs)
+        data.read_items(tmp_path / "none.npz", specs)
     (tmp_path / "text.npz").write_text("hello")
     with pytest.raises(UserError, match=r"cannot be read as an \.npz of plain arrays"):
-        inference.read_npz(tmp_path / "text.npz", specs)
+        data.read_items(tmp_path / "text.npz", specs)
     np.savez(tmp_path / "pickled.npz", m0=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(UserError, match=r"cannot be read as an \.npz of plain arrays"):
-        inference.read_npz(tmp_path / "pickled.npz", specs)
+    with pytest.raises(UserError, match="holds Python objects"):
+        data.read_items(tmp_path / "pickled.npz", specs)
     np.savez(tmp_path / "good.npz", m0=np.zeros((2, 16, 16, 3), np.uint8))
     whole = (tmp_path / "good.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"cut\.npz cannot be read"):
-        inference.read_npz(tmp_path / "cut.npz", specs)
+        data.read_items(tmp_path / "cut.npz", specs)
 
 
 def test_a_folder_without_a_run(tmp_path):

@@ -106,7 +106,7 @@ def view(
             f"data.kinds={name}:skip leaves it out, {name}:counts takes it as counts"
         )
     shape = _shape(name, array, kind)
-    present, largest = _examine(name, array, kind, marked, nan)
+    present, largest = examine(name, array, kind, marked, nan)
     if not present.any():
         raise UserError(f"{name!r} is absent in every row: leave it out (data.kinds={name}:skip)")
     num_classes = int(largest) + 1 if kind == "label" else 0
@@ -182,10 +182,21 @@ def _shape(name: str, array: np.ndarray, kind: str) -> tuple[int, ...]:
     return array.shape[1:] if array.ndim == 4 else (*array.shape[1:], 1)
 
 
-def _examine(
+def examine(
     name: str, array: np.ndarray, kind: str, marked: np.ndarray | None, nan: str
 ) -> tuple[np.ndarray, float]:
-    """(which rows are present, the largest number in them); raises UserError for bad numbers."""
+    """Which rows are present, bool ``[N]``, and the largest number in them.
+
+    Args:
+      name: of the modality, for messages.
+      array: ``[N, ...]``, looked at in blocks.
+      kind: one of `KINDS`.
+      marked: see `view`.
+      nan: see `view`.
+
+    Raises:
+      UserError: a number that this kind cannot hold, or NaN in a present row.
+    """
     present = np.ones(len(array), bool) if marked is None else marked.copy()
     largest = -np.inf
     for start, block in _blocks(array):
@@ -212,7 +223,7 @@ def _complete(
         column = int(gaps[row].argmax())
         raise UserError(
             f"{name!r} holds NaN in row {start + row} (column {column}), which is not absent: fill "
-            "it in, make the whole row NaN, or set data.nan=absent to leave such rows out"
+            "it in or make the whole row NaN; a model trained with data.nan=absent leaves it out"
         )
     return ~some
 
@@ -239,8 +250,7 @@ def _refuse(name: str, there: np.ndarray, rows: np.ndarray, bad: np.ndarray, mus
     if bad.any():
         row, column = np.argwhere(bad)[0]
         raise UserError(
-            f"{name!r} holds {there[row, column]} in row {rows[row]} (column {column}): it {must}; "
-            f"data.kinds={name}:KIND says what else it is"
+            f"{name!r} holds {there[row, column]} in row {rows[row]} (column {column}): it {must}"
         )
 
 

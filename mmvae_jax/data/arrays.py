@@ -25,6 +25,7 @@ from mmvae_jax.data.contract import SPLITS, Dataset, Split
 from mmvae_jax.types import ModalitySpec, UserError, nearest
 
 PRESENT = "__present"
+_TAKEN = ("shared", "joint")  # what imputed files and results say of all modalities together
 COUNT_LIKELIHOODS = ("negative_binomial", "poisson")
 
 
@@ -164,6 +165,8 @@ def _common_length(arrays: Mapping[str, np.ndarray], names: list[str]) -> int:
                 f"{name!r}: of names with '__' only NAME{PRESENT} means something; rename it, or "
                 f"leave it out with data.kinds={name}:skip"
             )
+        if name in _TAKEN:
+            raise UserError(f"{name!r} means something else in results: rename it")
         if not arrays[name].ndim:
             raise UserError(f"{name!r} is a single number, not an array with a row per item")
         lengths[name] = len(arrays[name])

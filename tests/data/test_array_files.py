@@ -195,7 +195,7 @@ def _files(draw):
 
 
 @settings(
-    max_examples=300,
+    max_examples=150,
     deadline=None,
     database=None,
     derandomize=True,

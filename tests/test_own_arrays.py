@@ -1,0 +1,97 @@
+"""From a file of arrays to one without gaps: one tiny run, its evaluation, its imputations."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import mmvae_jax
+from configs import mvae
+from mmvae_jax import runner
+from mmvae_jax.types import UserError
+
+N = 60
+
+
+@pytest.fixture(scope="module")
+def views():
+    """A vector far from 0, counts, a label, attributes and images; 40 % of each missing."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(N, 1))
+    made = {
+        "vector": 1e3 + 50.0 * (z + 0.1 * rng.normal(size=(N, 3))),
+        "genes": rng.poisson(np.exp(1.0 + 0.5 * z + np.arange(4))),
+        "kind": (z[:, 0] > 0).astype(np.int64) + 1,
+        "flags": np.concatenate([z > 0, z < 0.5], 1),
+        "image": np.broadcast_to(np.where(z > 0, 200, 40)[:, None], (N, 8, 8)).astype(np.uint8),
+        "label": (z[:, 0] > 0).astype(np.int64),
+    }
+    for name in list(made)[:-1]:
+        gone = rng.random(N) < 0.4
+        if name == "vector":
+            made[name][gone] = np.nan
+        else:
+            made[f"{name}__present"] = ~gone
+    return made
+
+
+def tiny(path) -> dict:
+    config = mvae.get_config("dataset=arrays").to_dict()
+    config["data"]["path"] = str(path)
+    config["batch_size"], config["num_epochs"] = 16, 1
+    config["training"].update(steps_per_epoch=3, log_every=3)
+    config["model"].update(shared_dim=2, network="mlp")
+    config["model"]["network_options"]["mlp"] = {"hidden": [8]}
+    config["evaluation"].update(batch_size=16, bound_samples=2, classifier_epochs=1)
+    return config
+
+
+@pytest.fixture(scope="module")
+def run(views, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("own")
+    np.savez(folder / "views.npz", **views)
+    runner.train(tiny(folder / "views.npz"), folder / "run")
+    return folder
+
+
+def test_what_cannot_be_measured_is_skipped_with_its_reason(run):
+    results = json.loads((run / "run" / "results.json").read_text())
+    assert np.isfinite(results["bound/test"]["value"])
+    skipped = results["skipped"]
+    assert "no classifier for 'genes'" in skipped["classifier/accuracy/genes"]
+    assert skipped["classification/accuracy"] == "no modality is the class label"
+
+
+def test_the_file_without_gaps(run, views):
+    runner.impute(run / "run", str(run / "views.npz"), str(run / "full.npz"), 20, draws=5)
+    with np.load(run / "full.npz", allow_pickle=False) as file:
+        full = dict(file)
+    np.testing.assert_array_equal(full["label"], views["label"])
+    for name in ("vector", "genes", "kind", "flags", "image"):
+        assert full[name].dtype == views[name].dtype and full[name].shape == views[name].shape
+        here = full[f"{name}__present"]
+        assert full[name][here].tobytes() == views[name][here].tobytes()
+        assert full[f"{name}__draws"].shape[:2] == (N, 5)
+    assert np.isfinite(full["vector"]).all()
+    # In the data's units, from the first step on.
+    assert np.all(np.abs(full["vector"] - 1e3) < 500)
+    assert np.all(np.abs(full["genes__draws"].mean((0, 1)) / views["genes"].mean(0) - 1) < 0.5)
+    assert 10 < full["vector__spread"].mean() < 200 and full["image__spread"].shape == (N, 8, 8, 1)
+    np.testing.assert_allclose(full["kind__probability"].sum(-1), 1, rtol=1e-5)
+    assert full["flags__probability"].shape == (N, 2)
+    assert full["shared__embedding"].shape == (N, 2)
+    assert np.isfinite(full["joint__log_likelihood"]).all()
+
+
+def test_likelihoods_are_those_of_the_data_as_they_are(run, views):
+    """A standardised vector's density is smaller by the product of its scales."""
+    trained = mmvae_jax.load(run / "run")
+    scale = trained.model.spec("vector").scale
+    found = trained.log_likelihood({"vector": views["vector"][:8]}, of=("vector",), num_samples=64)
+    here = ~np.isnan(views["vector"][:8]).any(1)
+    rough = -3 * 0.5 * np.log(2 * np.pi) - np.sum(np.log(scale)) - 1.5
+    assert np.all(np.abs(found[here] - rough) < 6) and np.all(found[~here] == 0)
+    with pytest.raises(UserError, match="draws = 9: must be from 0 to num_samples = 4"):
+        trained.impute(views, 4, draws=9)
