@@ -185,6 +185,18 @@ DATASETS = {
         num_test=0,
         backgrounds="",
     ),
+    "arrays": _dataset(
+        "arrays",
+        path="",  # an .npz, or a folder of .npy files
+        kinds="",  # NAME:KIND,...: image | vector | counts | label | attributes | skip
+        label="label",  # the array with the items' classes, for evaluation; "": none
+        nan="error",  # error | absent: a row that is NaN in some places
+        standardise=True,
+        count_likelihood="negative_binomial",  # negative_binomial | poisson
+        library_offset=True,  # rates of counts are shares of their row's total
+        validation_fraction=0.1,  # where the file has no split
+        test_fraction=0.1,
+    ),
     "mnist_labels": _dataset("mnist_labels", **_LABELLED),
     "fashion_mnist_labels": _dataset("fashion_mnist_labels", **_LABELLED),
 }
@@ -208,13 +220,15 @@ def adapt(
     Args:
       config: what is changed.
       otherwise: the function for every other data set.
-      **settings: {name of a data set: function}.
+      **settings: {name of a data set: function}; the user's own arrays take that of polydigits.
     """
+    if "polydigits" in settings:
+        settings.setdefault("arrays", settings["polydigits"])
     settings.get(config.data.name, otherwise)(config)
 
 
 def for_two_cores(config: ConfigDict, **model: object) -> None:
-    """polydigits in minutes on two CPU cores: a short run of small networks and few dimensions.
+    """Minutes on two CPU cores: a short run of small networks and few dimensions.
 
     Args:
       config: what is changed.
@@ -231,6 +245,18 @@ def for_two_cores(config: ConfigDict, **model: object) -> None:
     config.model.update({**general, **model})
     config.model.network_options.conv.width = 16
     config.optimizer.update({"learning_rate": 2e-3, "schedule": "cosine"})
+    if config.data.name == "arrays":
+        _any_arrays(config)
+
+
+def _any_arrays(config: ConfigDict) -> None:
+    """3,000 steps whatever the number of rows; likelihoods as they are, which imputation needs."""
+    config.num_epochs = 15
+    config.training.steps_per_epoch = 200
+    config.model.likelihood = ""
+    config.model.network_options.mlp.hidden = (128, 128)
+    if "beta" in config.objective:
+        config.objective.beta = 1.0
 
 
 def image_and_label(

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import mmvae_jax
 from configs import mvae
-from mmvae_jax import runner
-from mmvae_jax.types import UserError
+from mmvae_jax import configuration, data, models, networks, runner
+from mmvae_jax.types import ModalitySpec, UserError
 
 N = 60
+METRICS = "classifier/accuracy,classification/accuracy,bound/test"
+FILES = Path(mvae.__file__).parent.glob("*.py")
+CONFIGS = sorted(path.stem for path in FILES if path.stem not in ("common", "__init__"))
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +50,10 @@ def tiny(path) -> dict:
     config["batch_size"], config["num_epochs"] = 16, 1
     config["training"].update(steps_per_epoch=3, log_every=3)
     config["model"].update(shared_dim=2, network="mlp")
-    config["model"]["network_options"]["mlp"] = {"hidden": [8]}
-    config["evaluation"].update(batch_size=16, bound_samples=2, classifier_epochs=1)
+    config["model"]["network_options"]["mlp"] = {"hidden": (8,)}
+    config["evaluation"].update(
+        batch_size=16, bound_samples=2, classifier_epochs=1, metrics=METRICS, figures=False
+    )
     return config
 
 
@@ -56,12 +65,53 @@ def run(views, tmp_path_factory):
     return folder
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_model_takes_every_kind_of_array(name, run):
+    """Traced, not run: the batch's dtypes, the loss, and what is generated from what is there."""
+    config = importlib.import_module(f"configs.{name}").get_config("dataset=arrays").to_dict()
+    config["data"]["path"] = str(run / "views.npz")
+    configuration.validate(config)
+    dataset = data.load("arrays", config["data"])
+    model = models.build(config, models.specs_from_config(config["model"], dataset.specs))
+    model.check()
+
+    def everything(batch):
+        batch = models.prepare(batch)
+        key = jax.random.key(0)
+        variables = model.init(key, batch)
+        loss, _ = model.loss(variables, key, batch, jnp.int32(0))
+        return loss, model.conditional(variables, key, batch, ("vector",), 2)
+
+    loss, drawn = jax.eval_shape(everything, data.take(dataset.splits["train"], np.arange(4)))
+    assert loss.shape == (4,)
+    assert drawn["genes"].shape == (2, 4, 4) and drawn["image"].shape == (2, 4, 8, 8, 1)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (8, 256), (17, 31), (256, 256)])
+def test_convolutional_networks_fit_any_image(size):
+    spec = ModalitySpec(name="image", shape=(*size, 3))
+    encoder = networks.build_encoder(spec, 6)
+    decoder = networks.build_decoder(spec, spec.shape)
+    key = jax.random.key(0)
+    x, z = jnp.zeros((2, *spec.shape)), jnp.zeros((2, 5))
+    assert jax.eval_shape(encoder.init_with_output, key, x)[0].shape == (2, 6)
+    assert jax.eval_shape(decoder.init_with_output, key, z)[0].shape == x.shape
+
+
 def test_what_cannot_be_measured_is_skipped_with_its_reason(run):
     results = json.loads((run / "run" / "results.json").read_text())
     assert np.isfinite(results["bound/test"]["value"])
     skipped = results["skipped"]
     assert "no classifier for 'genes'" in skipped["classifier/accuracy/genes"]
     assert skipped["classification/accuracy"] == "no modality is the class label"
+
+
+@pytest.mark.slow
+def test_every_metric_and_figure_copes(run):
+    runner.evaluate(run / "run", {"metrics": "", "figures": True})
+    results = json.loads((run / "run" / "results.json").read_text())
+    assert np.isfinite(results["probe/shared/mean"]["value"])
+    assert (run / "run" / "figures" / "conditional.png").exists()
 
 
 def test_the_file_without_gaps(run, views):
