@@ -58,18 +58,23 @@ def tiny(path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def run(views, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("own")
-    np.savez(folder / "views.npz", **views)
+def folder(views, tmp_path_factory):
+    path = tmp_path_factory.mktemp("own")
+    np.savez(path / "views.npz", **views)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(folder):
     runner.train(tiny(folder / "views.npz"), folder / "run")
     return folder
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_every_model_takes_every_kind_of_array(name, run):
+def test_every_model_takes_every_kind_of_array(name, folder):
     """Traced, not run: the batch's dtypes, the loss, and what is generated from what is there."""
     config = importlib.import_module(f"configs.{name}").get_config("dataset=arrays").to_dict()
-    config["data"]["path"] = str(run / "views.npz")
+    config["data"]["path"] = str(folder / "views.npz")
     configuration.validate(config)
     dataset = data.load("arrays", config["data"])
     model = models.build(config, models.specs_from_config(config["model"], dataset.specs))
