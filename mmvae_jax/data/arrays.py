@@ -79,7 +79,7 @@ def load(
         table = _Table.of(arrays, array_kinds.parse(kinds), label, nan)
         parts, origin = _parts(arrays, table, validation_fraction, test_fraction, seed)
         # Without the arrays: what is kept with the dataset must not keep them in memory.
-        bare = tuple(dataclasses.replace(view, array=view.array[:0]) for view in table.views)
+        bare = tuple(dataclasses.replace(v, array=v.array[:0].copy()) for v in table.views)
         fit = functools.partial(_specs, bare, standardise, count_likelihood, library_offset)
         splits = {name: table.split(rows) for name, rows in parts.items()}
         _check_trainable(splits["train"])
