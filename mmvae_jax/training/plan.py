@@ -79,9 +79,10 @@ class Plan:
     def fitted(self, model: Any, mesh: Mesh) -> Any:
         """The model for the batches of this plan: told what rows they hold, where that is set.
 
-        On several devices it stays as it is: every device would need rows that others have.
+        On several devices it stays as it is: every device would need rows that others have; so does
+        a model that is no `models.MultimodalVAE` and cannot be told.
         """
-        if not self.mix or mesh.size > 1:
+        if not self.mix or mesh.size > 1 or not hasattr(model, "kinds"):
             return model
         # What rows of the group "other" have varies: they count as whole.
         kinds = tuple(
