@@ -79,6 +79,13 @@ def test_normal_kl_equals_quadrature(scale_q, scale_p):
     )
 
 
+def test_softplus_and_its_gradient_hold_from_far_below_to_far_above_zero():
+    x = np.array([-1e4, -80.0, -20.0, -1.0, 0.0, 1e-3, 3.0, 50.0, 1e4])
+    np.testing.assert_allclose(distributions.softplus(x), np.logaddexp(x, 0.0), rtol=2e-6)
+    gradient = jax.vmap(jax.grad(distributions.softplus))(jnp.asarray(x, jnp.float32))
+    np.testing.assert_allclose(gradient, scipy.special.expit(x), rtol=2e-6, atol=1e-37)
+
+
 def test_positive_scale_is_softplus_above_its_floor(generator):
     raw = generator.normal(size=(50,)) * 5
     np.testing.assert_allclose(

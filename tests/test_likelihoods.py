@@ -200,7 +200,7 @@ def test_likelihoods_are_hashable_and_compare_by_their_spec():
 
 
 def test_a_new_likelihood_is_one_registered_class(monkeypatch):
-    monkeypatch.setattr(likelihoods, "LIKELIHOODS", dict(likelihoods.LIKELIHOODS))
+    monkeypatch.setattr(likelihoods.base, "LIKELIHOODS", dict(likelihoods.LIKELIHOODS))
 
     @likelihoods.register("cauchy")
     class Cauchy(likelihoods.Likelihood):

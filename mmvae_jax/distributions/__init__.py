@@ -19,6 +19,7 @@ from mmvae_jax.distributions.densities import (
     poisson_log_prob,
     positive_scale,
     selection,
+    softplus,
     sum_constrained_scale,
 )
 
@@ -41,6 +42,7 @@ __all__ = [
     "poisson_log_prob",
     "positive_scale",
     "selection",
+    "softplus",
     "sum_constrained_scale",
 ]
 

