@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 
 # Random colours of one side of mid-grey stay this far from the other side's at least.
 _CONTRAST = 0.2
-
-
-@functools.cache
-def bundled_photographs() -> tuple[np.ndarray, ...]:
-    """The two photographs that scikit-learn ships (temple, flower), uint8 ``[427, 640, 3]``."""
-    from sklearn.datasets import load_sample_images
-
-    return tuple(load_sample_images().images)
 
 
 def shrink(photograph: np.ndarray, factor: int) -> np.ndarray:

@@ -20,10 +20,11 @@ shifted a little; the other splits show them as they are.
 from __future__ import annotations
 
 import functools
+from concurrent import futures
 
 import numpy as np
 
-from mmvae_jax.data import backgrounds, glyphs
+from mmvae_jax.data import backgrounds, bundled, glyphs
 from mmvae_jax.data.contract import SPLITS, Dataset, Split
 from mmvae_jax.types import ModalitySpec, UserError
 
@@ -116,16 +117,14 @@ def choose(originals: np.ndarray, label: np.ndarray, rng: np.random.Generator) -
 @functools.cache
 def _digits() -> tuple[np.ndarray, np.ndarray]:
     """Enlarged digits and their int32 labels."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    return glyphs.enlarge(digits.images / 16), digits.target.astype(np.int32)
+    images, labels = bundled.digits()
+    return glyphs.enlarge(images / 16), labels
 
 
 @functools.cache
 def _photograph(index: int) -> np.ndarray:
     """A bundled photograph, shrunken and with more contrast, float32 in [0, 1]."""
-    small = backgrounds.shrink(backgrounds.bundled_photographs()[index], _SHRINK) / 255
+    small = backgrounds.shrink(bundled.photographs()[index], _SHRINK) / 255
     return backgrounds.raise_contrast(small.astype(np.float32))
 
 
@@ -136,12 +135,15 @@ def _split(
     rng = np.random.default_rng(stream)
     label = rng.permutation(np.arange(count, dtype=np.int32) % NUM_CLASSES)
     chosen = choose(originals, label, rng)
-    x = {}
-    for m, modality in enumerate(names):
+
+    def pictures(m: int) -> np.ndarray:
         rng = np.random.default_rng([*stream, m])
         maps = glyphs.small_changes(count, rng) if name == "train" else glyphs.no_change(count)
         ink = glyphs.draw(_digits()[0], chosen[:, m], maps, size=SIZE, glyph_size=_GLYPH_SIZE)
-        x[modality] = backgrounds.to_bytes(_PICTURES[m](ink, rng))
+        return backgrounds.to_bytes(_PICTURES[m](ink, rng))
+
+    with futures.ThreadPoolExecutor() as pool:  # NumPy lets go of the interpreter meanwhile
+        x = dict(zip(names, pool.map(pictures, range(len(names))), strict=True))
     return Split.complete(x, label)
 
 

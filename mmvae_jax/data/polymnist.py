@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from mmvae_jax.data import backgrounds as grounds
-from mmvae_jax.data import folders, idx, images, polymnist_folder
+from mmvae_jax.data import bundled, folders, idx, images, polymnist_folder
 from mmvae_jax.data.contract import SPLITS, Dataset, Split
 from mmvae_jax.data.splits import hold_out, look_in
 from mmvae_jax.types import ModalitySpec, UserError
@@ -103,7 +103,7 @@ def _backgrounds(folder: str, count: int) -> tuple[list[np.ndarray], str]:
         path = Path(folder).expanduser()
         origin = f"the backgrounds in {path}; not the published data"
         return images.read_backgrounds(path, count, SIZE), origin
-    photographs = grounds.bundled_photographs()
+    photographs = bundled.photographs()
     pictures = [photographs[index][rows, columns] for index, rows, columns in _MOTIFS[:count]]
     origin = "five motifs of scikit-learn's two photographs; not the published data"
     return pictures, origin
