@@ -15,13 +15,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mmvae_jax import configuration, data, models, training
+from mmvae_jax import configuration, data, entry_point, models, training
 from mmvae_jax.training import runtime
 from mmvae_jax.training.setup import Setup
 from mmvae_jax.types import UserError
@@ -146,14 +146,8 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(padded).rstrip()
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """A mistake is one line."""
-        raise UserError(f"command line: {message}")
-
-
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(prog="python -m mmvae_jax.benchmark", description=__doc__)
+    parser = entry_point.Parser(prog="python -m mmvae_jax.benchmark", description=__doc__)
     parser.add_argument(
         "--config",
         action="extend",
@@ -223,11 +217,8 @@ def run() -> None:
     runtime.configure()
     # A program from the cache would make the seconds of compilation those of reading a file.
     jax.config.update("jax_enable_compilation_cache", False)
-    try:
+    with entry_point.one_line_errors(runtime.leave):
         main(sys.argv[1:])
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        runtime.leave(2)
 
 
 if __name__ == "__main__":

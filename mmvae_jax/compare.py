@@ -14,8 +14,8 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from mmvae_jax import entry_point
 from mmvae_jax.comparison import formats, metrics
 from mmvae_jax.comparison.grouping import DataSet, group
 from mmvae_jax.comparison.metrics import Metric
@@ -30,14 +30,10 @@ _ENDINGS = {".md": "markdown", ".tex": "latex", ".csv": "csv"}
 _JUDGE = "classifier/accuracy/mean"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """A mistake is one line."""
-        raise UserError(f"command line: {message}")
-
-
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(prog="python -m mmvae_jax.compare", description=__doc__, allow_abbrev=False)
+    parser = entry_point.Parser(
+        prog="python -m mmvae_jax.compare", description=__doc__, allow_abbrev=False
+    )
     add = parser.add_argument
     add("runs", nargs="+", metavar="RUN", help="Workdir of an evaluated run.")
     add("--metrics", default="", help="Columns, a,b,...: names in results.json [the main ones].")
@@ -161,11 +157,8 @@ def _is_colourful() -> bool:
 
 def run() -> None:
     """Entry point: exit status 2 and one line on bad input."""
-    try:
+    with entry_point.one_line_errors():
         main(sys.argv[1:])
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from mmvae_jax import command_line, runner
+from mmvae_jax import command_line, entry_point, runner
 from mmvae_jax.training import runtime
 from mmvae_jax.types import UserError
 
@@ -81,14 +81,14 @@ def _workdir_of_config() -> Path:
 
 def run() -> None:
     """Entry point: exit status 2 and one line on bad input."""
-    try:
-        app.run(main, flags_parser=command_line.parse)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        runtime.leave(2)
-    except Exception:
-        traceback.print_exc()
-        runtime.leave(1)  # one of several processes must not wait for the others
+    with entry_point.one_line_errors(runtime.leave):
+        try:
+            app.run(main, flags_parser=command_line.parse)
+        except UserError:
+            raise
+        except Exception:
+            traceback.print_exc()
+            runtime.leave(1)  # one of several processes must not wait for the others
 
 
 if __name__ == "__main__":

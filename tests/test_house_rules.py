@@ -37,11 +37,12 @@ ALLOWED = {
     "configuration": {"types", "rules", "models", "data", "evaluation"},
     "runner": PURE
     | {"models", "data", "training", "evaluation", "report", "inference", "configuration"},
-    "benchmark": {"types", "configuration", "data", "models", "training"},
+    "entry_point": {"types"},
+    "benchmark": {"types", "entry_point", "configuration", "data", "models", "training"},
     "comparison": {"types", "run_files", "report"},
-    "compare": {"types", "run_files", "comparison"},
+    "compare": {"types", "entry_point", "run_files", "comparison"},
     "command_line": {"configuration", "types"},
-    "main": {"command_line", "runner", "training", "types"},
+    "main": {"command_line", "entry_point", "runner", "training", "types"},
     "__init__": {"inference"},
 }
 
