@@ -18,15 +18,13 @@ from scipy import special
 from mmvae_jax import models
 from mmvae_jax.models.latents import LatentSpace
 from mmvae_jax.models.mmvae_plus import MMVAEPlus
-from mmvae_jax.types import ModalitySpec
 from tests.models import worlds
 
-ROWS, M, K, D, W, SIZE = 4, 3, 3, 3, 2, 5
+ROWS, M, K, D, W = 4, 3, 3, 3, 2
 BETA = 1.7
 NAMES = tuple(f"m{m}" for m in range(M))
 WEIGHTS = (1.0, 0.5, 2.0)  # lambda of each modality
 SCALES = (0.5, 0.75, 1.25)  # of each likelihood
-FLOOR = 1e-6  # of every scale, as documented in `distributions.positive_scale`
 PRESENT = np.array([[1, 1, 1], [1, 0, 1], [0, 0, 1], [1, 1, 1]], bool).T  # [M, B]
 
 every_density = pytest.mark.parametrize("family", ["normal", "laplace"])
@@ -36,20 +34,7 @@ every_bound = pytest.mark.parametrize("bound", ["looser", "tighter"])
 
 def build(family: str, posterior: str, bound: str, estimator: str = "iwae") -> MMVAEPlus:
     """Linear networks, one family of densities throughout, free auxiliary scales."""
-    specs = tuple(
-        ModalitySpec(
-            name=name,
-            shape=(SIZE,),
-            dtype="float32",
-            likelihood=family,
-            likelihood_scale=scale,
-            weight=weight,
-            private_dim=W,
-            network="mlp",
-            network_options=(("hidden", ()),),
-        )
-        for name, weight, scale in zip(NAMES, WEIGHTS, SCALES, strict=True)
-    )
+    specs = worlds.specs(M, private=(W,) * M, weights=WEIGHTS, scales=SCALES, likelihood=family)
     return MMVAEPlus(
         specs=specs,
         shared=LatentSpace(D, family),
@@ -67,7 +52,7 @@ def problem(family: str) -> tuple[Any, Any, Any]:
     """(params, batch, noise of the draws): the same for all choices of objective."""
     model = build(family, "paper", "looser")
     rng = np.random.default_rng(0)
-    x = {name: rng.normal(size=(ROWS, SIZE)).astype(np.float32) for name in NAMES}
+    x = {name: rng.normal(size=(ROWS, worlds.SIZE)).astype(np.float32) for name in NAMES}
     batch = models.prepare({"x": x, "present": dict(zip(NAMES, PRESENT, strict=True))})
     params = model.init(jax.random.key(1), batch)["params"]
     # Biases and auxiliary scales start alike in every modality; here they differ.
@@ -96,7 +81,7 @@ def standardised(draws: Any, loc: Any, scale: Any) -> np.ndarray:
 
 
 def positive(xp, raw):
-    return xp.log1p(xp.exp(-xp.abs(raw))) + xp.maximum(raw, 0.0) + FLOOR
+    return xp.log1p(xp.exp(-xp.abs(raw))) + xp.maximum(raw, 0.0) + worlds.FLOOR
 
 
 def posteriors(xp, encoder, x):
