@@ -62,7 +62,10 @@ class ModalitySpec:
       learn_likelihood_scale: whether that scale is a trained parameter.
       weight: lambda, the factor on this modality's log-likelihood in training objectives.
       private_dim: size of the private latent space; 0 means none.
-      num_classes: size of the alphabet of a categorical modality, else 0.
+      num_classes: size of the alphabet of a categorical modality, or of the vocabulary of tokens;
+        else 0.
+      end_id: the token that ends a text; -1 where none does.
+      pad_id: the token that fills a text up behind its end, perhaps `end_id` itself; -1: none.
       num_examples: how many training examples have this modality; 0 where it is not known.
       location: of a vector's columns, in the data's units; decoders and encoders work with
         (x - location) / scale, while batches, likelihoods, means and draws have the data's units.
@@ -83,6 +86,8 @@ class ModalitySpec:
     weight: float = 1.0
     private_dim: int = 0
     num_classes: int = 0
+    end_id: int = -1
+    pad_id: int = -1
     num_examples: int = 0
     location: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
@@ -104,6 +109,16 @@ class ModalitySpec:
     def is_counts(self) -> bool:
         """Whether examples are non-negative whole numbers, and not classes."""
         return self.dtype == "int32" and not self.num_classes
+
+    @property
+    def is_tokens(self) -> bool:
+        """Whether examples are sequences of tokens [length]."""
+        return len(self.shape) == 1 and self.num_classes > 0
+
+    def behind_end(self, tokens: ArrayLike) -> ArrayLike:
+        """Which positions of tokens [..., length] come after the first `end_id`, bool."""
+        ends = (tokens == self.end_id).astype("int32")
+        return ends.cumsum(-1) > ends
 
     def standardised(self, x: Array) -> Array:
         """(x - location) / scale of data [..., *shape], where there is a scale."""

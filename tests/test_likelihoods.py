@@ -365,3 +365,111 @@ def test_draws_and_modes_of_counts(name):
     best = family.pmf(np.arange(60)[:, None]).argmax(0)
     mode = np.asarray(likelihood.mode(one))[0]
     np.testing.assert_allclose(family.pmf(mode), family.pmf(best), rtol=1e-6)
+
+
+# --- texts ----------------------------------------------------------------------------------------
+
+END, PAD = 1, 0
+
+
+def tokens(length=3, vocabulary=4, end_id=END, pad_id=PAD, name="tokens"):
+    return make(name, (length,), num_classes=vocabulary, end_id=end_id, pad_id=pad_id)
+
+
+def texts(length, vocabulary, end_id, pad_id):
+    """All texts of at most ``length`` tokens: ended and filled up with padding, or cut off."""
+    words = [token for token in range(vocabulary) if token not in (end_id, pad_id)]
+    for count in range(length + 1):
+        for text in itertools.product(words, repeat=count):
+            if count < length:
+                text = (*text, end_id, *[pad_id] * (length - count - 1))
+            yield text
+
+
+@pytest.mark.parametrize(("end_id", "pad_id"), [(1, 0), (2, 2), (0, 3)])
+def test_tokens_count_up_to_the_end_and_probabilities_add_up_to_1(generator, end_id, pad_id):
+    likelihood = tokens(end_id=end_id, pad_id=pad_id)
+    outputs = 2 * generator.normal(size=(3, 4))
+    everything = np.array(list(texts(3, 4, end_id, pad_id)), np.int32)
+    parameters = parameters_of(likelihood, np.broadcast_to(outputs, (len(everything), 3, 4)))
+    log_prob = np.asarray(likelihood.log_prob(parameters, everything))
+    assert np.exp(log_prob).sum() == pytest.approx(1, rel=1e-5)
+
+    allowed = [token for token in range(4) if token != pad_id or pad_id == end_id]
+    expected, mean = [], np.zeros((3, 4))
+    for text in everything:
+        total = 0.0
+        for position, token in enumerate(text):
+            scores = outputs[position]
+            total += scores[token] - scipy.special.logsumexp(scores[allowed])
+            if token == end_id:
+                break
+        expected.append(total)
+        mean[np.arange(3), text] += np.exp(total)
+    np.testing.assert_allclose(log_prob, expected, rtol=1e-5)
+    np.testing.assert_allclose(likelihood.mean(parameters)[0], mean, atol=1e-5)
+
+
+def test_what_stands_behind_the_end_changes_nothing_unless_it_is_no_token(generator):
+    likelihood = tokens(5)
+    outputs = generator.normal(size=(2, 5, 4))
+    x = np.array([[3, 2, END, PAD, PAD], [2, 3, 3, 2, 2]], np.int32)
+    found = likelihood.log_prob(parameters_of(likelihood, outputs), x)
+    other = x.copy()
+    other[0, 3:] = 3, END
+    other_outputs = outputs.copy()
+    other_outputs[0, 3:] += 5
+    again = likelihood.log_prob(parameters_of(likelihood, other_outputs), other)
+    np.testing.assert_array_equal(found, again)
+    for place, token in ((0, 4), (0, -1), (4, 4)):
+        wrong = x.copy()
+        wrong[0, place] = token
+        out = np.asarray(likelihood.log_prob(parameters_of(likelihood, outputs), wrong))
+        assert np.isnan(out[0]) and out[1] == found[1]
+    published = tokens(5, name="categorical")  # padding counts
+    log_probs = scipy.special.log_softmax(outputs, -1)
+    counted = np.take_along_axis(log_probs, x[..., None], -1).sum((1, 2))
+    actual = published.log_prob(parameters_of(published, outputs), x)
+    np.testing.assert_allclose(actual, counted, rtol=1e-5)
+
+
+def test_modes_and_samples_of_tokens_end_once_and_are_padded():
+    likelihood = tokens(4)
+    outputs = np.zeros((4, 4), np.float32)
+    outputs[[0, 1, 2, 3], [2, 3, END, 3]] = 4.0
+    outputs[1, PAD] = 20.0  # padding cannot come before the end
+    parameters = parameters_of(likelihood, outputs)
+    np.testing.assert_array_equal(likelihood.mode(parameters), [2, 3, END, PAD])
+    drawn = parameters_of(likelihood, np.broadcast_to(outputs, (4000, 4, 4)))
+    drawn = np.asarray(likelihood.sample(drawn, jax.random.key(0)))
+    is_end = drawn == END
+    assert (is_end.sum(1) <= 1).all() and is_end.any(0).all()
+    np.testing.assert_array_equal(drawn == PAD, is_end.cumsum(1) > is_end)
+    frequencies = (drawn[..., None] == np.arange(4)).mean(0)
+    np.testing.assert_allclose(frequencies, likelihood.mean(parameters), atol=0.04)
+
+
+def test_the_gradient_of_tokens_is_finite_and_stops_at_the_end():
+    likelihood = tokens(4)
+    x = np.array([2, END, PAD, PAD], np.int32)
+    gradient = jax.grad(lambda out: likelihood.log_prob(parameters_of(likelihood, out), x))(
+        jnp.zeros((4, 4))
+    )
+    expected = np.zeros((4, 4))
+    expected[0], expected[1] = [0, -1 / 3, 2 / 3, -1 / 3], [0, 2 / 3, -1 / 3, -1 / 3]
+    np.testing.assert_allclose(gradient, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"pad_id": -1}, "needs pad_id in the vocabulary of 4, it is -1"),
+        ({"end_id": 4}, "needs end_id in the vocabulary of 4, it is 4"),
+        ({"vocabulary": 1}, "num_classes >= 2"),
+    ],
+)
+def test_tokens_without_an_end_or_padding_are_refused(options, said):
+    with pytest.raises(UserError, match=said):
+        tokens(**options)
+    with pytest.raises(UserError, match="is of texts"):
+        make("tokens", (2, 3), num_classes=4, end_id=1, pad_id=0)

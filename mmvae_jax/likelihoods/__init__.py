@@ -7,7 +7,7 @@ is imported here.
 from __future__ import annotations
 
 from mmvae_jax.likelihoods.base import LIKELIHOODS, Likelihood, Parameters, for_spec, register
-from mmvae_jax.likelihoods.classes import Categorical, OneHotBernoulli
+from mmvae_jax.likelihoods.classes import Categorical, OneHotBernoulli, Tokens
 from mmvae_jax.likelihoods.continuous import Bernoulli, Laplace, Normal
 from mmvae_jax.likelihoods.counts import NegativeBinomial, Poisson
 
@@ -22,6 +22,7 @@ __all__ = [
     "OneHotBernoulli",
     "Parameters",
     "Poisson",
+    "Tokens",
     "for_spec",
     "register",
 ]
