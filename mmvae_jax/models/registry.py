@@ -101,9 +101,9 @@ def specs_from_config(
 ) -> tuple[ModalitySpec, ...]:
     """The data set's specs with the config's choices: likelihood, private size and networks.
 
-    `model.likelihood`, its scale and `model.network` are for images; vectors, counts, attributes
-    and labels keep the data set's likelihood and get an MLP. Whatever `model.modalities.<name>`
-    says comes last.
+    `model.likelihood`, its scale and `model.network` are for images; vectors, counts, attributes,
+    labels and texts keep the data set's likelihood and get an MLP, texts the network of that name.
+    Whatever `model.modalities.<name>` says comes last.
     """
     own = model.get("modalities", {})
     for name in own:
@@ -119,7 +119,8 @@ def specs_from_config(
 def _spec_from_config(
     model: Mapping[str, Any], spec: ModalitySpec, own: Mapping[str, Any]
 ) -> ModalitySpec:
-    general = {"private_dim": model["private_dim"], "network": "mlp"}
+    network = "text" if spec.is_tokens else "mlp"
+    general = {"private_dim": model["private_dim"], "network": network}
     if spec.is_grid:
         of_images = ("likelihood_scale", "learn_likelihood_scale", "network")
         general |= {key: model[key] for key in of_images}

@@ -13,11 +13,18 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from mmvae_jax.networks import conv, mlp, resnet
+from mmvae_jax.networks import conv, mlp, recurrent, resnet, text
 from mmvae_jax.types import ModalitySpec, UserError
 
 # Each module offers Encoder, Decoder and OPTIONS, the sizes that a config may set.
-FAMILIES: dict[str, ModuleType] = {"mlp": mlp, "conv": conv, "resnet": resnet}
+FAMILIES: dict[str, ModuleType] = {
+    "mlp": mlp,
+    "conv": conv,
+    "resnet": resnet,
+    "text": text,
+    "recurrent": recurrent,
+}
+_OF_TEXTS = ("text", "recurrent")
 
 
 def build_encoder(spec: ModalitySpec, outputs: int, dtype: Any = jnp.float32) -> nn.Module:
@@ -51,7 +58,12 @@ def check_fits(spec: ModalitySpec) -> None:
             f"model.network_options: {spec.network!r} has no option {unknown[0]!r}; "
             f"it has {', '.join(FAMILIES[spec.network].OPTIONS)}"
         )
-    if spec.network == "mlp":
+    if spec.network in _OF_TEXTS and not spec.is_tokens:
+        raise UserError(
+            f"modality {spec.name!r} of shape {spec.shape}: network {spec.network!r} needs texts, "
+            "tokens [length] of a vocabulary; use network 'mlp'"
+        )
+    if spec.network in ("mlp", *_OF_TEXTS):
         return
     if len(spec.shape) != 3:
         raise UserError(
