@@ -131,6 +131,8 @@ def model(name: str, **values: object) -> ConfigDict:
         "resnet": {"width": 64, "stages": 2},
         "conv": {"width": 32, "hidden": 256, "decoder_width": 0, "decoder_factor": 2},
         "mlp": {"hidden": (512, 512)},
+        "text": {"embedding": 128, "width": 32, "hidden": 256},
+        "recurrent": {"embedding": 200, "hidden": 200, "layers": 2},
     }
     general = {
         "shared_dim": 32,
@@ -141,7 +143,7 @@ def model(name: str, **values: object) -> ConfigDict:
         "likelihood": "",  # of images; "": the data set's own
         "likelihood_scale": 0.75,
         "learn_likelihood_scale": False,
-        "network": "conv",  # resnet | conv | mlp, for images
+        "network": "conv",  # resnet | conv | mlp, for images; of texts: see `modalities`
         "network_options": networks,  # of the chosen family
         "modalities": {},  # {name: {setting: value}} in place of the general ones
         "compute_dtype": "float32",  # bfloat16: inside networks only
@@ -188,14 +190,24 @@ DATASETS = {
     "arrays": _dataset(
         "arrays",
         path="",  # an .npz, or a folder of .npy files
-        kinds="",  # NAME:KIND,...: image | vector | counts | label | attributes | skip
+        kinds="",  # NAME:KIND,...: image | vector | counts | label | attributes | tokens | skip
         label="label",  # the array with the items' classes, for evaluation; "": none
         nan="error",  # error | absent: a row that is NaN in some places
         standardise=True,
         count_likelihood="negative_binomial",  # negative_binomial | poisson
         library_offset=True,  # rates of counts are shares of their row's total
+        pad_id=-1,  # the token behind the end of a text; -1: none, and all positions count
+        end_id=-1,  # the token that ends it; -1: the first padding
         validation_fraction=0.1,  # where the file has no split
         test_fraction=0.1,
+    ),
+    "captioned_shapes": _dataset(
+        "captioned_shapes",
+        level=1,  # 1 to 5: attributes that vary; 6: two objects and a relation
+        image_size=32,  # 32 | 64
+        num_train=20000,
+        num_validation=1000,
+        num_test=2000,
     ),
     "mnist_labels": _dataset("mnist_labels", **_LABELLED),
     "fashion_mnist_labels": _dataset("fashion_mnist_labels", **_LABELLED),
@@ -220,10 +232,12 @@ def adapt(
     Args:
       config: what is changed.
       otherwise: the function for every other data set.
-      **settings: {name of a data set: function}; the user's own arrays take that of polydigits.
+      **settings: {name of a data set: function}; the user's own arrays and captioned_shapes take
+        that of polydigits where they have none.
     """
     if "polydigits" in settings:
         settings.setdefault("arrays", settings["polydigits"])
+        settings.setdefault("captioned_shapes", settings["polydigits"])
     settings.get(config.data.name, otherwise)(config)
 
 
@@ -242,11 +256,23 @@ def for_two_cores(config: ConfigDict, **model: object) -> None:
         "likelihood": "laplace",
         "likelihood_scale": 0.2,
     }
+    if config.data.name == "captioned_shapes":
+        general["shared_dim"] = 16
+        _captioned_shapes(config)
     config.model.update({**general, **model})
     config.model.network_options.conv.width = 16
     config.optimizer.update({"learning_rate": 2e-3, "schedule": "cosine"})
     if config.data.name == "arrays":
         _any_arrays(config)
+
+
+def _captioned_shapes(config: ConfigDict) -> None:
+    """A word weighs as much as many pixels, or captions are learned last."""
+    config.model.network_options.conv.update({"hidden": 128, "decoder_factor": 4})
+    config.model.network_options.text.update({"embedding": 64, "hidden": 128})
+    config.model.modalities = ConfigDict({"caption": {"weight": 30.0}})
+    if "beta" in config.objective:
+        config.objective.beta = 1.0
 
 
 def _any_arrays(config: ConfigDict) -> None:

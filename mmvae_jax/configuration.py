@@ -76,6 +76,7 @@ DATA_RULES: dict[str, Rule] = {
 }
 _DATA_OPTION_RULES: dict[str, Rule] = {
     "num_modalities": integer(2),
+    "level": integer(1, 6),
     "binarize": choice(*labels.BINARIZE),
     "nan": choice(*array_kinds.NAN),
     "count_likelihood": choice(*arrays.COUNT_LIKELIHOODS),
@@ -97,10 +98,10 @@ def rules_for(model: str, dataset: str) -> dict[str, Rule]:
 
 
 def _rule_by_default(default: Any) -> Rule:
-    """Counts are not negative, other numbers are finite, the rest has its default's type."""
+    """Counts are not negative (-1 may stand for none), numbers finite, the rest of their type."""
     if isinstance(default, bool) or not isinstance(default, int | float):
         return of_type(type(default))
-    return integer(0) if isinstance(default, int) else real(0.0)
+    return integer(min(0, default)) if isinstance(default, int) else real(0.0)
 
 
 def read(text: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from mmvae_jax.types import UserError, nearest
 KINDS = ("image", "vector", "counts", "label", "attributes", "tokens", "skip")
 NAN = ("error", "absent")
 MAX_CLASSES = 1_000
+MAX_WORDS = 50_000
 
 _TOKENS = ("tokens", "text", "caption", "captions")
 _SIDES = (8, 256)
@@ -33,6 +34,7 @@ _DTYPES = {
     "counts": "int32",
     "label": "int32",
     "attributes": "bool",
+    "tokens": "int32",
 }
 _NUM_AXES = {"image": (3, 4), "label": (1, 2)}  # of the array; others have one or two
 _INTEGERS = "iu"
@@ -49,7 +51,7 @@ class View:
       shape: of one stored example.
       why: how the kind is known, in words.
       present: bool ``[N]``.
-      num_classes: of a label, else 0.
+      num_classes: of a label, or the vocabulary of tokens; else 0.
     """
 
     name: str
@@ -100,21 +102,22 @@ def view(
     why = f"{array.dtype} {list(array.shape)}, as data.kinds says"
     if not kind:
         kind, why = infer(name, array)
-    if kind == "tokens":
-        raise UserError(
-            f"{name!r} ({why}): tokens need a text network, which is not there yet; "
-            f"data.kinds={name}:skip leaves it out, {name}:counts takes it as counts"
-        )
     shape = _shape(name, array, kind)
     present, largest = examine(name, array, kind, marked, nan)
     if not present.any():
         raise UserError(f"{name!r} is absent in every row: leave it out (data.kinds={name}:skip)")
-    num_classes = int(largest) + 1 if kind == "label" else 0
+    num_classes = int(largest) + 1 if kind in ("label", "tokens") else 0
     if kind == "label" and not 2 <= num_classes <= MAX_CLASSES:
         raise UserError(
             f"{name!r} has values up to {num_classes - 1:,}: as a label it would have "
             f"{num_classes:,} classes, there may be 2 to {MAX_CLASSES:,}; data.kinds={name}:counts "
             f"or {name}:vector takes it as numbers, {name}:skip leaves it out"
+        )
+    if kind == "tokens" and num_classes > MAX_WORDS:
+        raise UserError(
+            f"{name!r} has values up to {num_classes - 1:,}: as tokens it would have a vocabulary "
+            f"of {num_classes:,}, there may be {MAX_WORDS:,}; data.kinds={name}:counts takes it as "
+            f"numbers, {name}:skip leaves it out"
         )
     return View(name, array, kind, shape, why, present, num_classes)
 
@@ -236,9 +239,9 @@ def _check_numbers(name: str, there: np.ndarray, kind: str, rows: np.ndarray) ->
     if there.dtype.kind == "f":
         # Beyond float32, in which models compute, is as good as infinite.
         _refuse(name, there, rows, ~(np.abs(there) <= np.finfo(np.float32).max), "must be finite")
-    if kind in ("counts", "label", "attributes") and there.dtype.kind == "f":
+    if kind in ("counts", "label", "attributes", "tokens") and there.dtype.kind == "f":
         _refuse(name, there, rows, there != np.floor(there), f"must be whole for {kind}")
-    if kind in ("counts", "label"):
+    if kind in ("counts", "label", "tokens"):
         limit = np.iinfo(np.int32).max
         _refuse(name, there, rows, there < 0, f"must not be negative for {kind}")
         _refuse(name, there, rows, there > limit, f"must be at most {limit:,}")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,8 @@ def load(
     standardise: bool = True,
     count_likelihood: str = "negative_binomial",
     library_offset: bool = True,
+    pad_id: int = -1,
+    end_id: int = -1,
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
     seed: int = 0,
@@ -56,6 +59,9 @@ def load(
         they are.
       count_likelihood: ``negative_binomial`` or ``poisson``.
       library_offset: whether the rates of counts are shares of their row's total.
+      pad_id: the token that fills texts up behind their end, whose positions then do not count; -1:
+        there is none, and all positions count.
+      end_id: the token that ends a text; -1: the first padding does.
       validation_fraction: rows held out for validation where the file has no split; 0: none.
       test_fraction: the same for the test.
       seed: of that split.
@@ -74,13 +80,18 @@ def load(
                 f"data.{key} is {value!r}, it must be one of {', '.join(allowed)}"
                 f"{nearest(value, allowed)}"
             )
+    if end_id >= 0 and pad_id < 0:
+        raise UserError(
+            f"data.end_id is {end_id}, but data.pad_id, what comes behind it, is not set"
+        )
     arrays = array_files.read(path)
     try:
         table = _Table.of(arrays, array_kinds.parse(kinds), label, nan)
         parts, origin = _parts(arrays, table, validation_fraction, test_fraction, seed)
         # Without the arrays: what is kept with the dataset must not keep them in memory.
         bare = tuple(dataclasses.replace(v, array=v.array[:0].copy()) for v in table.views)
-        fit = functools.partial(_specs, bare, standardise, count_likelihood, library_offset)
+        text = {"pad_id": pad_id, "end_id": end_id if end_id >= 0 else pad_id}
+        fit = functools.partial(_specs, bare, standardise, count_likelihood, library_offset, text)
         splits = {name: table.split(rows) for name, rows in parts.items()}
         _check_trainable(splits["train"])
         specs = fit(splits["train"])
@@ -281,6 +292,7 @@ def _specs(
     standardise: bool,
     count_likelihood: str,
     library_offset: bool,
+    text: Mapping[str, int],
     train: Split,
 ) -> tuple[ModalitySpec, ...]:
     """What models need to know, with units fitted on the present training rows."""
@@ -294,21 +306,23 @@ def _specs(
         "counts": {"likelihood": count_likelihood},
         "label": {"likelihood": "categorical"},
         "attributes": {"likelihood": "bernoulli"},
+        "tokens": {"likelihood": "tokens" if text["pad_id"] >= 0 else "categorical", **text},
     }
     specs = []
     for view in views:
         values = train.x[view.name][train.present[view.name]]
-        found = {}
+        found: dict[str, Any] = {"num_classes": view.num_classes}
         if view.kind == "vector" and standardise:
-            found = units.standardisation(values)
+            found |= units.standardisation(values)
         elif view.kind == "counts":
-            found = units.rates(values, library_offset)
+            found |= units.rates(values, library_offset)
+        elif view.kind == "tokens":
+            found["num_classes"] = max(view.num_classes, 1 + max(text.values()))
         specs.append(
             ModalitySpec(
                 name=view.name,
                 shape=view.shape,
                 dtype=view.dtype,
-                num_classes=view.num_classes,
                 **likelihoods[view.kind],
                 **found,
             )

@@ -22,17 +22,22 @@ class Split:
       x: one array ``[N, *shape]`` per modality; images are uint8 in 0..255.
       present: bool ``[N]`` per modality; where it is false, `x` has any finite content.
       label: int32 ``[N]``, or None where the data have no classes.
+      attributes: int32 ``[N, A]``, what is true of each row, whatever of it is present, or None
+        where that is not known; see `Captions`.
     """
 
     x: dict[str, np.ndarray]
     present: dict[str, np.ndarray]
     label: np.ndarray | None = None
+    attributes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         lengths = {name: len(values) for name, values in self.x.items()}
         lengths |= {f"present/{name}": len(values) for name, values in self.present.items()}
         if self.label is not None:
             lengths["label"] = len(self.label)
+        if self.attributes is not None:
+            lengths["attributes"] = len(self.attributes)
         if not self.x or len(set(lengths.values())) != 1:
             raise ValueError(f"a split needs arrays of one length, got {lengths}")
         if set(self.x) != set(self.present):
@@ -42,6 +47,15 @@ class Split:
     def complete(cls, x: dict[str, np.ndarray], label: np.ndarray | None = None) -> Split:
         """A split in which every modality of every row is present."""
         return cls(x, {name: np.ones(len(values), bool) for name, values in x.items()}, label)
+
+    def at(self, rows: slice | np.ndarray) -> Split:
+        """The named rows, in that order; of a slice they are views."""
+        return Split(
+            x={name: values[rows] for name, values in self.x.items()},
+            present={name: values[rows] for name, values in self.present.items()},
+            label=None if self.label is None else self.label[rows],
+            attributes=None if self.attributes is None else self.attributes[rows],
+        )
 
     def __len__(self) -> int:
         return len(next(iter(self.x.values())))
@@ -53,6 +67,25 @@ class Split:
             for name, values in self.x.items()
         )
         return f"Split({len(self):,} rows: {arrays}{'' if self.label is None else ', label'})"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Captions:
+    """Texts that say something of an image that can be checked, row by row.
+
+    Attributes:
+      image: the modality that is described.
+      caption: the modality that describes it, tokens.
+      names: a name per attribute, the columns of `Split.attributes`.
+      values: the names of each attribute's values, in the order of their numbers.
+      parse: tokens ``[N, L]`` to attributes int32 ``[N, A]``, rows of -1 for what is no sentence.
+    """
+
+    image: str
+    caption: str
+    names: tuple[str, ...]
+    values: tuple[tuple[str, ...], ...]
+    parse: Callable[[np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,6 +101,8 @@ class Dataset:
       provenance: one line for the log: where the data came from, and what they are not.
       fingerprint: hash of the content, computed where it is not given.
       kinds: (kind, how it is known) of each modality, where that was inferred; see `table`.
+      vocabularies: the words of modalities that are tokens, in the order of their numbers.
+      captions: where a text describes an image and it is known what is true of it.
       fit_specs: the specs for a training split, where they have locations and scales fitted on it.
     """
 
@@ -79,6 +114,8 @@ class Dataset:
     provenance: str = ""
     fingerprint: str = ""
     kinds: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+    vocabularies: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    captions: Captions | None = None
     fit_specs: Callable[[Split], tuple[ModalitySpec, ...]] | None = None
 
     def __post_init__(self) -> None:
@@ -155,3 +192,5 @@ def _arrays(split: Split) -> Iterator[tuple[str, np.ndarray]]:
         yield f"present/{name}", split.present[name]
     if split.label is not None:
         yield "label", split.label
+    if split.attributes is not None:
+        yield "attributes", split.attributes

@@ -28,6 +28,8 @@ def table(dataset: Dataset) -> str:
 
 
 def _likelihood(spec: ModalitySpec) -> str:
+    if spec.is_tokens:
+        return f"{spec.likelihood}, vocabulary of {spec.num_classes}"
     if spec.num_classes:
         return f"{spec.likelihood}, {spec.num_classes} classes"
     if spec.scale:

@@ -54,11 +54,15 @@ class Items:
 def as_data(means: np.ndarray, spec: ModalitySpec, dtype: Any = None) -> np.ndarray:
     """Decoder means as data of that type, by default the one that the modality is stored in.
 
-    The most probable class or boolean, bytes of images, the nearest whole number of counts.
+    The most probable class, token or boolean (behind the first end of a text it is padding), bytes
+    of images, the nearest whole number of counts.
     """
     dtype = np.dtype(dtype or spec.dtype)
     if spec.num_classes:
-        return means.argmax(-1).astype(dtype)
+        classes = means.argmax(-1)
+        if spec.pad_id >= 0:
+            classes = np.where(spec.behind_end(classes), spec.pad_id, classes)
+        return classes.astype(dtype)
     if spec.dtype == "bool":
         return (means > 0.5).astype(dtype)
     if spec.dtype == "uint8":
@@ -173,8 +177,9 @@ def _matching(
         raise UserError(f"modality {spec.name!r} must be {spec.dtype}, is {array.dtype}")
     present, largest = array_kinds.examine(spec.name, array, _kind(spec), marked, nan)
     if spec.num_classes and largest >= spec.num_classes:
+        what = "token" if spec.is_tokens else "class"
         raise UserError(
-            f"modality {spec.name!r} holds class {largest:g}, the model's are 0 to "
+            f"modality {spec.name!r} holds {what} {largest:g}, the model's are 0 to "
             f"{spec.num_classes - 1}"
         )
     rows = np.where(present.reshape(-1, *(1,) * (array.ndim - 1)), array, array.dtype.type(0))
@@ -183,7 +188,7 @@ def _matching(
 
 def _kind(spec: ModalitySpec) -> str:
     if spec.num_classes:
-        return "label"
+        return "tokens" if spec.is_tokens else "label"
     return {"uint8": "image", "int32": "counts", "bool": "attributes"}.get(spec.dtype, "vector")
 
 

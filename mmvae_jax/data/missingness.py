@@ -153,10 +153,9 @@ def make_partial(
     rows, which = np.nonzero(filled)
     kept = pieces[rows, which]
     whole = np.array_equal(rows, np.arange(len(split)))
-    return Split(
-        x={name: values if whole else values[rows] for name, values in split.x.items()},
+    return dataclasses.replace(
+        split if whole else split.at(rows),
         present={spec.name: kept[:, m] for m, spec in enumerate(specs)},
-        label=split.label if whole or split.label is None else split.label[rows],
     )
 
 

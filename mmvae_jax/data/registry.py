@@ -7,13 +7,14 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mmvae_jax.data import arrays, labels, missingness, polydigits, polymnist
+from mmvae_jax.data import arrays, captioned_shapes, labels, missingness, polydigits, polymnist
 from mmvae_jax.data.contract import Dataset
 from mmvae_jax.types import UserError, nearest
 
 # Each builder has keyword-only options with defaults, and `seed`.
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "arrays": arrays.load,
+    "captioned_shapes": captioned_shapes.load,
     "fashion_mnist_labels": labels.load_fashion_mnist,
     "mnist_labels": labels.load_mnist,
     "polydigits": polydigits.load,
@@ -73,9 +74,10 @@ def option_defaults(name: str) -> dict[str, Any]:
 
 
 def _checked(key: str, value: Any, default: Any) -> Any:
-    """`value` if it has its default's type; no number is negative."""
+    """`value` if it has its default's type; no number is negative, but for a default of -1."""
     if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, type(default)):
         raise UserError(f"data.{key} is {value!r}, it must be of type {type(default).__name__}")
-    if isinstance(value, int | float) and not value >= 0:
-        raise UserError(f"data.{key} is {value}, it must not be negative")
+    if isinstance(value, int | float) and not value >= min(0, default):
+        must = "not be negative" if default >= 0 else f"be at least {default}"
+        raise UserError(f"data.{key} is {value}, it must {must}")
     return value

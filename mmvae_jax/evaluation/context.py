@@ -148,17 +148,7 @@ def stream(seed: jax.Array, index: jax.Array) -> jax.Array:
 
 def first_rows(split: Any, count: int) -> Any:
     """The first ``count`` rows of a split."""
-    return select_rows(split, slice(0, count))
-
-
-def select_rows(split: Any, rows: slice | np.ndarray) -> Any:
-    """The named rows of a split, as a split."""
-    return dataclasses.replace(
-        split,
-        x={name: values[rows] for name, values in split.x.items()},
-        present={name: values[rows] for name, values in split.present.items()},
-        label=None if split.label is None else split.label[rows],
-    )
+    return split.at(slice(0, count))
 
 
 def labelled(batch: Batch) -> jax.Array:

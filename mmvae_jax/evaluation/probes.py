@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmvae_jax.evaluation.context import Context, labelled, select_rows, stream
+from mmvae_jax.evaluation.context import Context, labelled, stream
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
 from mmvae_jax.types import Array, Batch, Variables
 
@@ -61,7 +61,7 @@ def _subset(split: Any, settings: Any) -> Any:
     if count >= len(split):
         return split
     rows = np.random.default_rng(settings.seed).choice(len(split), count, replace=False)
-    return select_rows(split, np.sort(rows))
+    return split.at(np.sort(rows))
 
 
 def _codes(context: Context, split: Any, name: str, which: str) -> dict[str, np.ndarray]:

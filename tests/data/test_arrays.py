@@ -176,6 +176,29 @@ def test_what_is_inferred_can_be_overridden(load, views):
     assert load(views, kinds="text:skip", label="").num_classes == 0
 
 
+def test_texts_are_tokens_with_a_vocabulary_and_perhaps_an_end(load, views):
+    views["caption"] = np.arange(N * 5).reshape(N, 5) % 9
+    found = {}
+    for options in ({}, {"pad_id": 0}, {"pad_id": 0, "end_id": 11}):
+        dataset = load(views, **options)
+        spec = next(spec for spec in dataset.specs if spec.name == "caption")
+        assert dataset.kinds["caption"][0] == "tokens" and spec.is_tokens and not spec.is_counts
+        assert (spec.dtype, spec.shape) == ("int32", (5,))
+        found[len(options)] = (spec.likelihood, spec.num_classes, spec.pad_id, spec.end_id)
+    assert found == {
+        0: ("categorical", 9, -1, -1),
+        1: ("tokens", 9, 0, 0),
+        2: ("tokens", 12, 0, 11),
+    }
+    assert "tokens, vocabulary of 12" in data.table(dataset)
+    for options, said in (
+        ({"end_id": 1}, "data.end_id is 1, but data.pad_id, what comes behind it, is not set"),
+        ({"pad_id": -2}, "data.pad_id is -2, it must be at least -1"),
+    ):
+        with pytest.raises(UserError, match=said):
+            load(views, **options)
+
+
 def test_a_row_of_one_number_is_a_column(load, views):
     dataset = load({"a": views["vector"][:, 0], "b": views["flags"][:, 0]}, label="")
     assert [spec.shape for spec in dataset.specs] == [(1,), (1,)]
@@ -233,7 +256,9 @@ def test_gaps_in_a_row(load, refusal, views):
         ({"label": np.arange(N) + 10**6}, {}, "it is the class of each item; data.label names"),
         ({"label": np.full(N, -1)}, {}, "'label' has no class in any row"),
         ({"label": np.zeros((N, 2), int)}, {}, "a label is one integer per row"),
-        ({"caption": np.zeros((N, 5), int)}, {}, "tokens need a text network"),
+        ({"caption": np.full((N, 5), -1)}, {}, "must not be negative for tokens"),
+        ({"caption": np.full((N, 5), 0.5)}, {"kinds": "caption:tokens"}, "whole for tokens"),
+        ({"caption": np.full((N, 5), 50_000)}, {}, "a vocabulary of 50,001, there may be 50,000"),
         ({"caption": np.zeros((N, 5), int)}, {"kinds": "caption:image"}, "image must be uint8"),
         ({"image__present": np.ones(N)}, {}, "'image__present' must be bool [40], is float64"),
         ({"img__present": np.ones(N, bool)}, {}, "not there; did you mean 'image'?"),
