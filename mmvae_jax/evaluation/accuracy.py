@@ -5,19 +5,13 @@ A label modality is judged by itself; its accuracy would be 1 by definition and 
 
 from __future__ import annotations
 
-import functools
 import math
 
-import jax
 import numpy as np
 
-from mmvae_jax.evaluation.classifiers import as_float, classify, labelled_items
+from mmvae_jax.evaluation.classifiers import classify_all, labelled_items
 from mmvae_jax.evaluation.context import Context
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
-
-_classify = functools.partial(jax.jit, static_argnums=0)(
-    lambda network, variables, x: classify(network, variables, as_float(x))
-)
 
 
 def classifier_accuracy(context: Context) -> dict[str, Result]:
@@ -33,13 +27,7 @@ def classifier_accuracy(context: Context) -> dict[str, Result]:
                 f"no {split} row has both it and a label"
             )
             continue
-        size = min(context.settings.batch_size, len(x))
-        found = np.concatenate(
-            [
-                np.asarray(_classify(classifier.network, classifier.variables, _full(part, size)))
-                for part in np.split(x, range(size, len(x), size))
-            ]
-        )[: len(x)]
+        found = classify_all(classifier, x, context.settings.batch_size)
         results[f"classifier/accuracy/{name}"] = mean(
             found == label, f"real {split} items; error over {split} rows"
         )
@@ -52,8 +40,3 @@ def classifier_accuracy(context: Context) -> dict[str, Result]:
             how="mean over modalities with a classifier; error as if these were independent",
         )
     return results
-
-
-def _full(x: np.ndarray, size: int) -> np.ndarray:
-    """Repeats row 0 until there are ``size`` rows: one shape, one trace."""
-    return x if len(x) == size else np.concatenate([x, np.repeat(x[:1], size - len(x), 0)])

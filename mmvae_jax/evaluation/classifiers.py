@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,24 @@ class ImageNet(nn.Module):
         return nn.Dense(self.num_classes)(x)
 
 
+class AttributeNet(nn.Module):
+    """An `ImageNet` with a head for each attribute of an image [B, H, W, C].
+
+    Attributes:
+      sizes: number of values of each attribute.
+    """
+
+    sizes: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool = False) -> Array:
+        """Scores [B, attributes, most values]; -inf for values that an attribute has not."""
+        most = max(self.sizes)
+        scores = ImageNet(len(self.sizes) * most)(x, train=train)
+        exists = np.arange(most) < np.array(self.sizes)[:, None]
+        return jnp.where(exists[None], scores.reshape(-1, *exists.shape), -jnp.inf)
+
+
 class VectorNet(nn.Module):
     """Two hidden layers, for [B, F]; `location` and `scale` standardise the features."""
 
@@ -92,6 +111,9 @@ class Itself(nn.Module):
         return x
 
 
+_OF_IMAGES = (ImageNet, AttributeNet)
+
+
 def patches(x: Array) -> Array:
     """The 4x4 patches at stride 2 of [B, H, W, C]: [B, ceil(H / 2), ceil(W / 2), 16 * C]."""
     size, height, width, channels = x.shape
@@ -111,16 +133,34 @@ class Classifier:
     variables: Variables
 
     def __call__(self, x: Array) -> Array:
-        """Classes int32 [...] of items [..., *shape] in the units that models see."""
+        """See `classify`."""
         return classify(self.network, self.variables, x)
 
 
 def classify(network: nn.Module, variables: Variables, x: Array) -> Array:
-    """Classes int32 [...] of items [..., *shape]: float32, images in [0, 1], labels [..., C]."""
-    rank = 3 if isinstance(network, ImageNet) else 1
+    """Classes int32 [...] of items [..., *shape]: float32, images in [0, 1], labels [..., C].
+
+    Of an `AttributeNet` they are the values of all attributes, [..., attributes].
+    """
+    rank = 3 if isinstance(network, _OF_IMAGES) else 1
     flat = x.reshape(-1, *x.shape[x.ndim - rank :])
-    scores = network.apply(variables, flat)
-    return jnp.argmax(scores, -1).astype(jnp.int32).reshape(x.shape[: x.ndim - rank])
+    found = jnp.argmax(network.apply(variables, flat), -1).astype(jnp.int32)
+    return found.reshape(*x.shape[: x.ndim - rank], *found.shape[1:])
+
+
+def classify_all(classifier: Classifier, x: np.ndarray, batch_size: int) -> np.ndarray:
+    """Classes int32 [N, ...] of stored items [N, *shape], at least one, in batches of one size."""
+    size = min(batch_size, len(x))
+    found = []
+    for start in range(0, len(x), size):
+        rows = np.minimum(np.arange(start, start + size), len(x) - 1)
+        found.append(_classify_stored(classifier.network, classifier.variables, x[rows]))
+    return np.concatenate(jax.device_get(found))[: len(x)]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _classify_stored(network: nn.Module, variables: Variables, x: Array) -> Array:
+    return classify(network, variables, as_float(x))
 
 
 def is_label(spec: ModalitySpec, split: Any, num_classes: int) -> bool:
@@ -154,16 +194,51 @@ def obtain(
     A cached file of another dataset, recipe or shape, or a damaged one, is not used.
     """
     network = network_for(spec, dataset.num_classes)
-    key = (
-        f"recipe {_RECIPE}|{dataset.fingerprint}|{spec.name}|{list(spec.shape)}|{spec.dtype}"
-        f"|classes {dataset.num_classes}|epochs {epochs}|seed {seed}|{network}"
+    what = f"{spec.name}|{list(spec.shape)}|{spec.dtype}|classes {dataset.num_classes}"
+    return _obtain(
+        network,
+        spec,
+        lambda: labelled_items(dataset.splits["train"], spec.name),
+        f"{dataset.fingerprint}|{what}",
+        cache_dir=cache_dir,
+        epochs=epochs,
+        seed=seed,
     )
+
+
+def obtain_attributes(
+    dataset: Any, spec: ModalitySpec, *, cache_dir: Path, epochs: int, seed: int
+) -> Classifier:
+    """The `AttributeNet` of the images that ``dataset.captions`` is of; see `obtain`."""
+    network = AttributeNet(tuple(len(values) for values in dataset.captions.values))
+    split = dataset.splits["train"]
+
+    def items() -> tuple[np.ndarray, np.ndarray]:
+        rows = split.present[spec.name]
+        return split.x[spec.name][rows], split.attributes[rows]
+
+    what = f"{dataset.fingerprint}|attributes of {spec.name}"
+    return _obtain(network, spec, items, what, cache_dir=cache_dir, epochs=epochs, seed=seed)
+
+
+def _obtain(
+    network: nn.Module,
+    spec: ModalitySpec,
+    items: Callable[[], tuple[np.ndarray, np.ndarray]],
+    what: str,
+    *,
+    cache_dir: Path,
+    epochs: int,
+    seed: int,
+) -> Classifier:
+    """From the cache, or trained on ``items()`` and then cached; ``what`` says what these are."""
+    key = f"recipe {_RECIPE}|{what}|epochs {epochs}|seed {seed}|{network}"
     expected = jax.eval_shape(functools.partial(_init, network, tuple(spec.shape)), np.uint32(seed))
     path = cache.path_for(cache_dir, f"classifier-{spec.name}", key)
     found = cache.read(path, key, expected)
     if found is not None:
         return Classifier(network, found)
-    x, label = labelled_items(dataset.splits["train"], spec.name)
+    x, label = items()
     if not len(x):
         raise NotApplicable(f"no training item of {spec.name!r} has a label")
     start = time.monotonic()
@@ -187,9 +262,9 @@ def train(
     """Trains by Adam under a cosine schedule; images are shifted by up to a sixteenth.
 
     Args:
-      network: `ImageNet` or `VectorNet`.
+      network: `ImageNet`, `VectorNet` or `AttributeNet`.
       x: [N, ...], uint8 (divided by 255 in each step) or float32.
-      label: int32 [N].
+      label: int32 [N], or of an `AttributeNet` [N, attributes].
       epochs: passes over the items; 0 means as many as show it about 60,000 items, and at least 2.
       seed: of the initial weights, the order, the shifts and dropout.
     """
@@ -243,7 +318,7 @@ def _epoch(network, batch, state, constants, x, label, seed, progress):
         params, moments = state
         shift_key, dropout_key = jax.random.split(jax.random.fold_in(key, index))
         items, classes = x[rows], label[rows]
-        if isinstance(network, ImageNet):
+        if isinstance(network, _OF_IMAGES):
             items = shifted(shift_key, items)
         items = as_float(items)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from mmvae_jax.evaluation import (
     accuracy,
     bound,
+    captions,
     classification,
     coherence,
     diversity,
@@ -24,6 +25,7 @@ METRICS: dict[str, Metric] = {
     "coherence/unconditional": coherence.unconditional_coherence,
     "diversity/conditional": diversity.conditional_diversity,
     "classification/accuracy": classification.classification_accuracy,
+    "captions": captions.caption_accuracy,
     "probe": probes.linear_probes,
     "bound/test": bound.test_bound,
 }

@@ -1,0 +1,116 @@
+"""Does the caption say what the image shows, and the image show what the caption says?
+
+For data whose attributes are known and whose captions can be read back exactly
+(`mmvae_jax.data.contract.Captions`). A caption is generated from the image alone and parsed; an
+image is generated from the caption alone and read by a classifier of its attributes. Generation is
+that of the coherence: one sample of the shared code, private codes from the prior, the most
+probable token of every position, the mean of every pixel.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmvae_jax.data.items import as_data
+from mmvae_jax.evaluation import classifiers
+from mmvae_jax.evaluation.context import Context, stream
+from mmvae_jax.evaluation.result import NotApplicable, Result, mean
+from mmvae_jax.types import Array, Batch, Variables
+
+
+def caption_accuracy(context: Context) -> dict[str, Result]:
+    """Shares of rows that are right, over all attributes and for each of them.
+
+    ``captions/from_image/exact`` and ``captions/from_image/<attribute>``; ``.../sentences``, how
+    many captions are sentences at all; ``captions/to_image/exact`` and so on; and what the judge
+    of images says of real ones, ``captions/judge/exact`` and so on, which no image should be
+    expected to exceed. A row counts where what is given is present.
+    """
+    known = context.dataset.captions
+    if known is None:
+        raise NotApplicable(
+            f"the data set {context.dataset.name!r} has no captions that can be checked"
+        )
+    split, rows = context.settings.split, context.rows
+    truth = rows.attributes
+    shown = rows.present[known.image]
+    results: dict[str, Result] = {}
+    if shown.any():
+        tokens = _generated(context, known.image, known.caption)
+        said = known.parse(tokens)[shown]
+        how = f"a caption generated from the image alone, parsed; error over {split} rows"
+        results |= _shares("captions/from_image", said == truth[shown], known.names, how)
+        results["captions/from_image/sentences"] = mean(
+            (said >= 0).all(1),
+            f"captions that are sentences of the grammar; error over {split} rows",
+        )
+        judged = _judged(context, rows.x[known.image][shown])
+        how = f"the classifier of attributes on real {split} images"
+        results |= _shares("captions/judge", judged == truth[shown], known.names, how)
+    described = rows.present[known.caption]
+    if described.any():
+        images = _generated(context, known.caption, known.image)[described]
+        how = (
+            "an image generated from the caption alone, read by the classifier; error over "
+            f"{split} rows"
+        )
+        right = _judged(context, images) == truth[described]
+        results |= _shares("captions/to_image", right, known.names, how)
+    if not results:
+        raise NotApplicable(f"no {split} row has an image or a caption")
+    return results
+
+
+def _shares(prefix: str, right: np.ndarray, names: tuple[str, ...], how: str) -> dict[str, Result]:
+    """How often all of ``right`` [N, A] holds, and each column."""
+    found = {f"{prefix}/exact": mean(right.all(1), f"all attributes right; {how}")}
+    if len(names) > 1:
+        for name, column in zip(names, right.T, strict=True):
+            found[f"{prefix}/{name}"] = mean(column, how)
+    return found
+
+
+def _generated(context: Context, given: str, target: str) -> np.ndarray:
+    """The target as stored, [N, *shape], generated from each row's given modality."""
+    spec = next(spec for spec in context.model.specs if spec.name == target)
+    seed = context.seed_for(f"captions/{given}")
+    parts = [
+        np.asarray(
+            _means(context.model, given, target, context.variables, seed, np.uint32(i), batch)
+        )
+        for i, batch in enumerate(context.batches(context.rows))
+    ]
+    return as_data(np.concatenate(parts)[: len(context.rows)], spec)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _means(
+    model: Any,
+    given: str,
+    target: str,
+    variables: Variables,
+    seed: Array,
+    index: Array,
+    batch: Batch,
+) -> Array:
+    """Decoder means [B, *shape] of one batch."""
+    drawn = model.conditional(variables, stream(seed, index), batch, (given,), 1, private="prior")
+    return drawn[target][0]
+
+
+def _judged(context: Context, images: np.ndarray) -> np.ndarray:
+    """Attributes int32 [N, A] of stored images [N, H, W, C]."""
+    settings, dataset = context.settings, context.dataset
+    judge = classifiers.obtain_attributes(
+        dataset,
+        next(spec for spec in dataset.specs if spec.name == dataset.captions.image),
+        cache_dir=Path(settings.cache_dir or context.workdir / "cache"),
+        epochs=settings.classifier_epochs,
+        seed=settings.seed,
+    )
+    return classifiers.classify_all(judge, images, settings.batch_size)
