@@ -1,12 +1,12 @@
 """Sheets of images: what a model generates, converts, reconstructs and recombines.
 
-A modality that is the class label stands beside the images as text.
+A modality that is the class label, or a text, stands beside the images as words.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,8 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
+from mmvae_jax.data.items import as_data
 from mmvae_jax.report.style import Panel, as_rgb, plain, sheet, short
 from mmvae_jax.report.view import NothingToShow, View
+from mmvae_jax.types import ModalitySpec
 
 _SAMPLES = 10
 _BLOCKS = 3
@@ -63,19 +65,23 @@ def samples(view: View) -> Figure:
         columns = [as_rgb(drawn[spec.name][rows]) for spec in view.images]
         names = [short(spec.name, 10) for spec in view.images]
         images = _table(columns).swapaxes(0, 1)
-        blocks.append(Panel(images, "", labels[rows], names))
-    beside = f", with its {plain(view.label.name)}" if view.label else ""
-    return sheet(f"Samples from the prior: each row is one draw{beside}", [blocks], view.note)
+        texts = _sentences(view, {spec.name: drawn[spec.name][rows] for spec in view.texts})
+        blocks.append(Panel(images, "", labels[rows], texts, names))
+    words = [view.label, *view.texts] if view.label else view.texts
+    beside = f", with its {' and '.join(plain(spec.name) for spec in words)}" if words else ""
+    lines = [[block] for block in blocks] if view.texts else [blocks]
+    return sheet(f"Samples from the prior: each row is one draw{beside}", lines, view.note)
 
 
 def conditional(view: View) -> Figure:
     """For each source: its items on top, below them several draws of each target.
 
     Given the class label, its text stands on top; the most probable label of the draws from any
-    other source stands at the bottom.
+    other source stands at the bottom. With texts, see `_given_beside_draws`.
     """
     panels = []
-    targets = tuple(spec.name for spec in (*view.images, *([view.label] if view.label else [])))
+    words = (*([view.label] if view.label else []), *view.texts)
+    targets = tuple(spec.name for spec in (*view.images, *words))
     for source in view.dataset.specs:
         drawn = _conditional(
             view.model,
@@ -87,6 +93,9 @@ def conditional(view: View) -> Figure:
             _DRAWS,
             "prior",
         )
+        if view.texts:
+            panels.append(_given_beside_draws(view, source, drawn))
+            continue
         rows, labels, rules = [], [], []
         if source in view.images:
             rows.append(_inputs(view, source.name))
@@ -106,9 +115,44 @@ def conditional(view: View) -> Figure:
             text = {"below": found, "below_label": f"to {short(view.label.name, 10)}"}
         title = f"given {plain(source.name)}"
         panels.append(Panel(_table(rows), title, labels, rules=rules[:-1], **text))
-    return sheet(
-        f"Conditional generation: {_DRAWS} draws of each target", _in_lines(panels), view.note
-    )
+    lines = [[panel] for panel in panels] if view.texts else _in_lines(panels)
+    return sheet(f"Conditional generation: {_DRAWS} draws of each target", lines, view.note)
+
+
+def _given_beside_draws(view: View, source: ModalitySpec, drawn: Mapping[str, Any]) -> Panel:
+    """One row per item: what is given, draws of the images, and a text in words.
+
+    The text is the given one, else one that is drawn; so is a class label, at the left.
+    """
+    items = view.batch["x"][source.name]
+    columns, names = [], []
+    if source in view.images:
+        columns.append(_inputs(view, source.name))
+        names.append("given")
+    for target in view.images:
+        columns += list(as_rgb(drawn[target.name]))
+        names += [f"to {short(target.name, 6)}"] + [""] * (_DRAWS - 1)
+    if source in view.texts:
+        texts = view.sentences(source, np.asarray(items))
+        title = f"given {plain(source.name)} (at the right)"
+    else:
+        texts = _sentences(view, {spec.name: drawn[spec.name][0] for spec in view.texts})
+        said = " and ".join(plain(spec.name) for spec in view.texts)
+        title = f"given {plain(source.name)}; at the right one draw of {said}"
+    labels: list[str] = []
+    if source is view.label:
+        labels = view.class_texts(np.asarray(items))
+    elif view.label:
+        labels = _classes(view, np.mean(drawn[view.label.name], 0))
+    return Panel(_table(columns).swapaxes(0, 1), title, labels, texts, names)
+
+
+def _sentences(view: View, means: Mapping[str, Any]) -> list[str]:
+    """The most probable words {name: [rows, L, V]}, one text per row; [] where there is none."""
+    said = [
+        view.sentences(spec, as_data(np.asarray(means[spec.name]), spec)) for spec in view.texts
+    ]
+    return ["  ".join(texts) for texts in zip(*said, strict=True)]
 
 
 def reconstructions(view: View) -> Figure:

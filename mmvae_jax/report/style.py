@@ -51,6 +51,7 @@ class Panel:
       images: the grid.
       title: what one sees, above it.
       row_labels: one per row, or none.
+      row_texts: one per row, at its right, or none.
       column_labels: one per column, or none.
       below: one per column, under the grid, or none.
       below_label: what these are, as a row label.
@@ -61,6 +62,7 @@ class Panel:
     images: np.ndarray
     title: str = ""
     row_labels: Sequence[str] = ()
+    row_texts: Sequence[str] = ()
     column_labels: Sequence[str] = ()
     below: Sequence[str] = ()
     below_label: str = ""
@@ -71,6 +73,11 @@ class Panel:
     def left(self) -> float:
         """Inches that the row labels take."""
         return _LETTER * max(map(len, (*self.row_labels, self.below_label)), default=0) + 0.06
+
+    @property
+    def right(self) -> float:
+        """Inches that the texts at the right take."""
+        return _LETTER * max(map(len, self.row_texts), default=0)
 
     @property
     def top(self) -> float:
@@ -87,7 +94,7 @@ class Panel:
         """(width, height) in inches, labels included."""
         rows, columns, height, width = self.images.shape[:4]
         cell = _CELL * (width / height)
-        across = self.left + (columns + self.header / 8) * cell
+        across = self.left + (columns + self.header / 8) * cell + self.right
         across = max(across, _LETTER * len(self.title))
         grid = rows * _CELL + len(self.rules) * _CELL / 8
         return across, self.top + grid + self.bottom
@@ -168,6 +175,9 @@ def _draw(
     for row, label in enumerate(panel.row_labels):
         y = row * (tall + 1) + tall / 2 + extra * sum(rule < row for rule in panel.rules)
         axes.text(-wide * 0.15, y - 0.5, label, ha="right", va="center", fontsize=7)
+    for row, text in enumerate(panel.row_texts):
+        y = row * (tall + 1) + tall / 2 + extra * sum(rule < row for rule in panel.rules)
+        axes.text(canvas.shape[1] + wide * 0.1, y - 0.5, text, va="center", fontsize=7)
     for column, label in enumerate(panel.column_labels):
         x = column * (wide + 1) + wide / 2 - 0.5
         axes.text(x, -tall * 0.12, label, ha="center", va="bottom", fontsize=7)

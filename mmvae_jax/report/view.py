@@ -18,6 +18,7 @@ from mmvae_jax.report.style import plain, short
 from mmvae_jax.types import ModalitySpec, Variables
 
 _ITEMS = 10
+_LETTERS = 80  # of a text
 
 
 class NothingToShow(Exception):
@@ -59,13 +60,27 @@ class View:
         names = self.dataset.class_names or [str(i) for i in range(self.dataset.num_classes)]
         return [short(names[i], letters) if i >= 0 else "–" for i in classes]
 
+    @functools.cached_property
+    def texts(self) -> tuple[ModalitySpec, ...]:
+        """The modalities that are tokens of a known vocabulary, which sheets show as words."""
+        return tuple(spec for spec in self.dataset.specs if spec.name in self.dataset.vocabularies)
+
+    def sentences(self, spec: ModalitySpec, tokens: np.ndarray) -> list[str]:
+        """The words of texts [N, L] up to their ends; quotation marks show empty ones."""
+        words = self.dataset.vocabularies[spec.name]
+        over = spec.behind_end(tokens) | (tokens == spec.end_id) | (tokens == spec.pad_id)
+        return [
+            "“" + short(" ".join(words[i] for i in row[~behind]), _LETTERS) + "”"
+            for row, behind in zip(tokens, over, strict=True)
+        ]
+
     @property
     def note(self) -> str:
         """Which modalities are left out of sheets of images."""
         left = [
             plain(spec.name)
             for spec in self.dataset.specs
-            if not spec.is_image and spec is not self.label
+            if not spec.is_image and spec is not self.label and spec not in self.texts
         ]
         return f"not images, and not shown: {', '.join(left)}" if left else ""
 

@@ -178,3 +178,31 @@ def test_any_name_can_be_drawn(tmp_path, name):
     panel = style.Panel(np.zeros((1, 1, 4, 4, 3)), style.plain(name), [style.plain(name)])
     figure = style.sheet("title", [[panel]], style.plain(name))
     assert style.save(figure, tmp_path / "figures" / "x.png").exists()
+
+
+@dataclasses.dataclass(frozen=True)
+class Speaker(fakes.FakeModel):
+    """Shows tokens as probabilities."""
+
+    def _show(self, params, name, classes):
+        shown = super()._show(params, name, classes)
+        return jax.nn.one_hot(shown, 7) if name == "t" else shown
+
+
+def test_texts_stand_beside_images_as_words(tmp_path):
+    names = ("a", "t")
+    specs = tuple(
+        dataclasses.replace(spec, end_id=5, pad_id=6) if spec.name == "t" else spec
+        for spec in fakes.specs(names)
+    )
+    words = ("no", "one", "two", "three", "four", "<end>", "<pad>")
+    dataset = dataclasses.replace(fakes.dataset(names), specs=specs, vocabularies={"t": words})
+    shown = view.View(Speaker(specs), fakes.variables(names), dataset, tmp_path, {})
+    tokens = np.array([[1, 5, 3], [4, 4, 0], [5, 6, 6], [2, 6, 6]])
+    assert shown.sentences(specs[1], tokens) == ["“one”", "“four four no”", "“”", "“two”"]
+    assert shown.note == ""
+    expected = set(shown.sentences(specs[1], fakes.prototypes(names)["t"]))
+    for draw in (sheets.samples, sheets.conditional):
+        said = [text.get_text() for axes in draw(shown).axes for text in axes.texts]
+        quoted = [text for text in said if text.startswith("“")]
+        assert len(quoted) >= 2 * len(shown.batch["weight"]) and set(quoted) <= expected
