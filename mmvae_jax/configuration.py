@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmvae_jax import data, evaluation, models
-from mmvae_jax.data import array_kinds, arrays, labels, missingness
+from mmvae_jax.data import array_kinds, arrays, class_pairs, labels, missingness
 from mmvae_jax.rules import Rule, choice, fail, integer, of_type, real
 from mmvae_jax.types import UserError, nearest
 
@@ -78,6 +78,9 @@ _DATA_OPTION_RULES: dict[str, Rule] = {
     "num_modalities": integer(2),
     "level": integer(1, 6),
     "binarize": choice(*labels.BINARIZE),
+    "max_d": integer(1),
+    "dm": integer(1),
+    "order": choice(*class_pairs.ORDERS),
     "nan": choice(*array_kinds.NAN),
     "count_likelihood": choice(*arrays.COUNT_LIKELIHOODS),
     "validation_fraction": real(0.0, below=1.0),

@@ -16,7 +16,7 @@ def find(dataset: str, dir: str, usual: str, files: str) -> Path:
     Args:
       dataset: its name, for messages.
       dir: the option ``data.dir``.
-      usual: the dataset's usual name among other datasets.
+      usual: the dataset's usual name among other datasets; empty: it takes several of those.
       files: what the folder should hold, in words.
 
     Raises:
@@ -24,9 +24,9 @@ def find(dataset: str, dir: str, usual: str, files: str) -> Path:
     """
     above = os.environ.get(ENVIRONMENT, "")
     if not dir and not above:
+        place = f"the folder above {usual}/" if usual else "such a folder"
         raise UserError(
-            f"{dataset} needs data.dir, a folder with {files}; or set {ENVIRONMENT} to the folder "
-            f"above {usual}/"
+            f"{dataset} needs data.dir, a folder with {files}; or set {ENVIRONMENT} to {place}"
         )
     folder = Path(dir).expanduser() if dir else Path(above).expanduser() / usual
     if not folder.is_dir():

@@ -15,8 +15,10 @@ import numpy as np
 from mmvae_jax.types import UserError
 
 _UNSIGNED_BYTES = 8
-# Usual places of the files below the folder that a user names.
+# Usual places of the files below the folder that a user names, "" for itself.
 MNIST_FOLDERS = ("", "mnist", "raw", "MNIST/raw")
+# Not "mnist": those files look the same.
+FASHION_FOLDERS = ("", "fashion_mnist", "fashion-mnist", "raw", "FashionMNIST/raw")
 
 
 def read_mnist(
@@ -60,10 +62,11 @@ def find(folder: Path, stem: str, ndim: int, subfolders: tuple[str, ...] = MNIST
         for name in names:
             if (folder / subfolder / name).is_file():
                 return folder / subfolder / name
-    places = ", ".join(repr(subfolder) for subfolder in subfolders[1:])
+    places = ", ".join(repr(subfolder) for subfolder in subfolders if subfolder)
     raise UserError(
-        f"{folder} holds none of {', '.join(names)} (also looked for in its subfolders {places}); "
-        "set data.dir to the folder of the MNIST files"
+        f"{folder} holds none of {', '.join(names)} (looked for in "
+        f"{'it and in ' if '' in subfolders else ''}its subfolders {places}); set data.dir to the "
+        "folder of the files, or to the one above it"
     )
 
 

@@ -63,8 +63,7 @@ _FASHION = _Source(
     name="fashion_mnist_labels",
     usual="fashion_mnist",
     title="FashionMNIST",
-    # Not "mnist": those files look the same.
-    subfolders=("", "fashion_mnist", "fashion-mnist", "raw", "FashionMNIST/raw"),
+    subfolders=idx.FASHION_FOLDERS,
     class_names=(
         "T-shirt/top",
         "Trouser",

@@ -7,7 +7,15 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mmvae_jax.data import arrays, captioned_shapes, labels, missingness, polydigits, polymnist
+from mmvae_jax.data import (
+    arrays,
+    captioned_shapes,
+    class_pairs,
+    labels,
+    missingness,
+    polydigits,
+    polymnist,
+)
 from mmvae_jax.data.contract import Dataset
 from mmvae_jax.types import UserError, nearest
 
@@ -16,7 +24,10 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "arrays": arrays.load,
     "captioned_shapes": captioned_shapes.load,
     "fashion_mnist_labels": labels.load_fashion_mnist,
+    "mnist_fashion": class_pairs.load_mnist_fashion,
     "mnist_labels": labels.load_mnist,
+    "mnist_svhn": class_pairs.load_mnist_svhn,
+    "mnist_svhn_text": class_pairs.load_mnist_svhn_text,
     "polydigits": polydigits.load,
     "polymnist": polymnist.load,
 }
