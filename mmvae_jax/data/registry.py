@@ -13,6 +13,7 @@ from mmvae_jax.data import (
     class_pairs,
     labels,
     missingness,
+    multimnist,
     polydigits,
     polymnist,
 )
@@ -28,6 +29,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "mnist_labels": labels.load_mnist,
     "mnist_svhn": class_pairs.load_mnist_svhn,
     "mnist_svhn_text": class_pairs.load_mnist_svhn_text,
+    "multimnist": multimnist.load,
     "polydigits": polydigits.load,
     "polymnist": polymnist.load,
 }
