@@ -1,7 +1,8 @@
-"""Image files: background pictures of a folder, and many small PNG files at once."""
+"""Image files: background pictures of a folder, many small PNG files at once, one size for all."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -90,3 +91,50 @@ def _of_shape(path: Path, size: int) -> np.ndarray:
         height, width = picture.shape[:2]
         raise UserError(f"{path} has {width}x{height} pixels, it must have {size}x{size}")
     return picture
+
+
+@dataclasses.dataclass(frozen=True)
+class Resize:
+    """Makes a picture a square of `size` pixels.
+
+    Attributes:
+      size: of the result.
+      crop: 0: the short side becomes `size` pixels long (bilinear), then the middle is cut out, as
+        in MVAE. Otherwise a square of so many pixels is cut out of the middle, then resized
+        (bicubic), as in MoPoE-VAE with 148.
+    """
+
+    size: int
+    crop: int = 0
+
+    def __call__(self, picture: Image.Image) -> np.ndarray:
+        """uint8 ``[size, size, 3]``."""
+        if self.crop:
+            square = _middle(picture, self.crop)
+            return np.asarray(square.resize((self.size, self.size), Image.Resampling.BICUBIC))
+        width, height = self.resized(*picture.size)
+        smaller = picture.resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(_middle(smaller, self.size))
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height before the middle is cut out, where `crop` is 0."""
+        short = min(width, height)
+        return self.size * width // short, self.size * height // short
+
+    def moved(self, points: np.ndarray, width: int, height: int) -> np.ndarray:
+        """Where points (x, y) ``[..., 2]`` of a picture of this width and height come to lie."""
+        if self.crop:
+            first = np.array(_corner(width, height, self.crop))
+            return (points - first) * (self.size / self.crop)
+        smaller = self.resized(width, height)
+        scaled = points * (np.array(smaller) / np.array([width, height]))
+        return scaled - np.array(_corner(*smaller, self.size))
+
+
+def _corner(width: int, height: int, size: int) -> tuple[int, int]:
+    return (width - size) // 2, (height - size) // 2
+
+
+def _middle(picture: Image.Image, size: int) -> Image.Image:
+    left, top = _corner(*picture.size, size)
+    return picture.crop((left, top, left + size, top + size))

@@ -10,6 +10,7 @@ from typing import Any
 from mmvae_jax.data import (
     arrays,
     captioned_shapes,
+    celeba,
     class_pairs,
     labels,
     missingness,
@@ -24,6 +25,8 @@ from mmvae_jax.types import UserError, nearest
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "arrays": arrays.load,
     "captioned_shapes": captioned_shapes.load,
+    "celeba": celeba.load,
+    "celeba_vision": celeba.load_vision,
     "fashion_mnist_labels": labels.load_fashion_mnist,
     "mnist_fashion": class_pairs.load_mnist_fashion,
     "mnist_labels": labels.load_mnist,
