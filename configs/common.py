@@ -69,15 +69,25 @@ def start(
     """What `base` has with the section ``data``, and the parsed argument string.
 
     Args:
-      arg: see `parse_arg`; ``dataset=NAME``, one of `DATASETS`, is allowed in every config.
+      arg: see `parse_arg`; ``dataset=NAME``, one of `DATASETS`, is allowed in every config, and
+        with ``dataset=celeba`` also ``attributes=one|each``.
       **defaults: keys that are allowed beside it.
 
     Raises:
       UserError: see `parse_arg` and `choose`.
     """
-    args = parse_arg(arg, dataset="polydigits", **defaults)
+    args = parse_arg(arg, dataset="polydigits", attributes="one", **defaults)
     config = base()
     config.data = choose("dataset", args.dataset, DATASETS)
+    if "attributes" in config.data:
+        config.data.attributes = choose(
+            "attributes", args.attributes, {"one": "one", "each": "each"}
+        )
+    elif args.attributes != "one":
+        raise UserError(
+            f"--config argument: attributes={args.attributes} is for dataset=celeba, not for "
+            f"{args.dataset}"
+        )
     return config, args
 
 
@@ -175,6 +185,23 @@ _LABELLED = {
     "binarize": "none",  # none | threshold
 }
 
+_PAIRED = {
+    "max_d": 10000,  # images of a class that are used
+    "dm": 20,  # pairs that each of them is in
+    "order": "random",  # random | index (the j-th of a class with the j-th)
+    "num_train": 0,  # 0: all
+    "num_validation": 0,  # images held out of each set; 0: as published, none
+    "num_test": 0,
+}
+
+_FACES = {
+    "crop": "mvae",  # mvae | mopoe: how 178x218 pixels become 64x64
+    "cache_dir": "",  # of prepared arrays; "": DIR/prepared
+    "num_train": 0,  # 0: all of the official split
+    "num_validation": 0,
+    "num_test": 0,
+}
+
 DATASETS = {
     "polydigits": _dataset(
         "polydigits", num_modalities=3, num_train=20000, num_validation=1000, num_test=2000
@@ -211,6 +238,16 @@ DATASETS = {
     ),
     "mnist_labels": _dataset("mnist_labels", **_LABELLED),
     "fashion_mnist_labels": _dataset("fashion_mnist_labels", **_LABELLED),
+    "mnist_svhn": _dataset("mnist_svhn", **_PAIRED),
+    "mnist_svhn_text": _dataset("mnist_svhn_text", **_PAIRED),
+    "mnist_fashion": _dataset("mnist_fashion", **{**_PAIRED, "dm": 1, "num_validation": 10000}),
+    "multimnist": _dataset("multimnist", num_train=0, num_validation=10000, num_test=0),
+    "celeba": _dataset(
+        "celeba",
+        attributes="one",  # one (a modality of 18) | each (18 modalities)
+        **_FACES,
+    ),
+    "celeba_vision": _dataset("celeba_vision", **_FACES),
 }
 
 

@@ -15,14 +15,15 @@ accelerator.
     python -m mmvae_jax.main --config=configs/jmvae.py:dataset=mnist_labels \
         --config.data.dir=MNIST_FOLDER
 
-is MNIST with its labels and alpha = 0.01, as in the comparison in the paper of MVAE.
+is MNIST with its labels and alpha = 0.01, as in the comparison in the paper of MVAE; so are
+`dataset=multimnist` and `dataset=celeba`.
 """
 
 from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, image_sets
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -46,6 +47,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
         polymnist=_comparison,
         mnist_labels=_image_and_label,
         fashion_mnist_labels=_image_and_label,
+        **image_sets.settings(
+            pairs=_class_pairs, digits=_several_digits, faces=_faces, views=_six_views
+        ),
     )
     return config
 
@@ -72,3 +76,27 @@ def _image_and_label(config: ConfigDict) -> None:
     config.batch_size = 100
     common.image_and_label(config, shared_dim=64)
     config.objective.update({"alpha": 0.01, "warmup_steps": 20_000})  # 40 epochs
+
+
+def _class_pairs(config: ConfigDict) -> None:
+    """MNIST beside SVHN: 20 dimensions, weights by size; no published setting is known."""
+    config.num_epochs = 30
+    image_sets.class_pairs(config, dm=20, shared_dim=20)
+
+
+def _several_digits(config: ConfigDict) -> None:
+    """MultiMNIST as for MVAE."""
+    image_sets.several_digits(config)
+    config.objective.update({"alpha": 0.01, "warmup_steps": 20_000})  # 40 epochs
+
+
+def _faces(config: ConfigDict) -> None:
+    """CelebA as for MVAE."""
+    image_sets.faces_and_attributes(config, joint_hidden=512)
+    config.objective.update({"alpha": 0.01, "warmup_steps": 32_540})  # 20 epochs
+
+
+def _six_views(config: ConfigDict) -> None:
+    """Six views of a face as for MVAE."""
+    image_sets.six_views(config, joint_hidden=512)
+    config.objective.update({"alpha": 0.01, "warmup_steps": 65_100})  # 20 epochs

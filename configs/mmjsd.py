@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import common, image_sets
 
 
 def get_config(arg: str | None = None) -> ConfigDict:
@@ -42,6 +42,9 @@ def get_config(arg: str | None = None) -> ConfigDict:
         polydigits=_for_two_cores,
         mnist_labels=_image_and_label,
         fashion_mnist_labels=_image_and_label,
+        **image_sets.settings(
+            pairs=_class_pairs, digits=_several_digits, faces=_faces, views=_six_views
+        ),
     )
     return config
 
@@ -56,3 +59,29 @@ def _image_and_label(config: ConfigDict) -> None:
     """MNIST and its labels, sized as the MNIST of MNIST, SVHN and text; the label counts 50."""
     config.batch_size = 256
     common.image_and_label(config, hidden=(400,), shared_dim=20, private_dim=0)
+
+
+def _class_pairs(config: ConfigDict) -> None:
+    """MNIST, SVHN and text with the published sizes, without private codes."""
+    config.num_epochs = 200
+    config.batch_size = 256
+    image_sets.class_pairs(config, dm=20, shared_dim=20, private_dim=0)
+
+
+def _several_digits(config: ConfigDict) -> None:
+    """MultiMNIST with the sizes of MVAE."""
+    image_sets.several_digits(config, private_dim=0)
+    config.objective.beta = 1.0
+
+
+def _faces(config: ConfigDict) -> None:
+    """CelebA with MoPoE-VAE's sizes: 20 dimensions, 32 of the image alone."""
+    image_sets.faces_and_attributes(config, shared_dim=20, private_dim=0)
+    config.model.modalities.image = ConfigDict({"private_dim": 32})
+    config.data.crop = "mopoe"
+
+
+def _six_views(config: ConfigDict) -> None:
+    """Six views of a face with the sizes of MVAE."""
+    image_sets.six_views(config, private_dim=0)
+    config.objective.beta = 1.0

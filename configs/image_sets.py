@@ -1,0 +1,129 @@
+"""How configs are adapted to the papers' image data sets: networks, weights and sizes by modality.
+
+What no paper says of a model is taken from the model that has the set in its paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from ml_collections import ConfigDict
+
+from mmvae_jax.data.celeba import ATTRIBUTES
+
+Adapt = Callable[[ConfigDict], None]
+
+_PAIRS = {
+    "mnist_svhn": ("mnist", "svhn"),
+    "mnist_svhn_text": ("mnist", "svhn", "text"),
+    "mnist_fashion": ("mnist", "fashion"),
+}
+_NETWORKS = {
+    "mnist": {"network": "mlp", "network_options": {"hidden": (400,)}},
+    "svhn": {"network": "conv", "network_options": {"width": 32, "hidden": 512}},
+    "fashion": {"network": "conv", "network_options": {"width": 32, "hidden": 512}},
+    "text": {"network": "mlp", "network_options": {"hidden": (128,)}},
+}
+# The largest modality's size over each one's own: 3072 / 784, and 3072 / 8.
+_BY_SIZE = {
+    "mnist_svhn": {"mnist": 3072 / 784},
+    "mnist_svhn_text": {"mnist": 3072 / 784, "text": 3072 / 8},
+    "mnist_fashion": {},
+}
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+def settings(*, pairs: Adapt, digits: Adapt, faces: Adapt, views: Adapt) -> dict[str, Adapt]:
+    """Arguments of `common.adapt` for all image sets: what changes the config for which of them.
+
+    Args:
+      pairs: MNIST with SVHN, with its names too, or with FashionMNIST.
+      digits: MultiMNIST.
+      faces: CelebA and its attributes.
+      views: six views of CelebA's faces.
+    """
+    return {
+        **dict.fromkeys(_PAIRS, pairs),
+        "multimnist": digits,
+        "celeba": faces,
+        "celeba_vision": views,
+    }
+
+
+def class_pairs(
+    config: ConfigDict,
+    *,
+    dm: int,
+    by_size: bool = True,
+    own: Mapping[str, Mapping[str, object]] = _NOTHING,
+    **model: object,
+) -> None:
+    """Images paired by class: MMVAE's networks, Laplace likelihoods of scale 0.75.
+
+    Args:
+      config: what is changed.
+      dm: in how many pairs each image of MNIST and SVHN is.
+      by_size: whether likelihoods have weights by size, as in MoPoE-VAE; false where the model
+        weighs them itself, or not at all.
+      own: settings by modality, in place of these or beside them.
+      **model: values of the section ``model``.
+    """
+    name = config.data.name
+    if name != "mnist_fashion":
+        config.data.dm = dm
+    weights = _BY_SIZE[name] if by_size else {}
+    config.model.update({"likelihood": "", "likelihood_scale": 0.75, "network": "conv", **model})
+    config.model.modalities = ConfigDict(
+        {
+            part: {
+                **_NETWORKS[part],
+                **({"weight": weights[part]} if part in weights else {}),
+                **own.get(part, {}),
+            }
+            for part in _PAIRS[name]
+        }
+    )
+
+
+def several_digits(config: ConfigDict, **model: object) -> None:
+    """MultiMNIST: 100 dimensions, and the string's likelihood times 10, as in MVAE.
+
+    The paper's recurrent text networks are not here: a hidden layer reads and writes all places.
+    """
+    config.num_epochs = 100
+    config.batch_size = 100
+    config.optimizer.learning_rate = 1e-3
+    config.model.update({"likelihood": "", "network": "conv", "shared_dim": 100, **model})
+    config.model.network_options.conv.update({"width": 32, "hidden": 512})
+    config.model.network_options.mlp.hidden = (200, 200)
+    config.model.modalities = ConfigDict({"text": {"network": "mlp", "weight": 10.0}})
+
+
+def faces_and_attributes(
+    config: ConfigDict, *, attribute: Mapping[str, object] = _NOTHING, **model: object
+) -> None:
+    """CelebA: 100 dimensions, 1e-4, batches of 100, 100 epochs, attributes times 10, as in MVAE.
+
+    Args:
+      config: what is changed.
+      attribute: further settings of attributes.
+      **model: values of the section ``model``.
+    """
+    config.num_epochs = 100
+    config.batch_size = 100
+    config.optimizer.learning_rate = 1e-4
+    config.model.update({"likelihood": "", "network": "conv", "shared_dim": 100, **model})
+    config.model.network_options.conv.update({"width": 32, "hidden": 512})
+    config.model.network_options.mlp.hidden = (512, 512)
+    names = ATTRIBUTES if config.data.attributes == "each" else ("attributes",)
+    config.model.modalities = ConfigDict({name: {"weight": 10.0, **attribute} for name in names})
+
+
+def six_views(config: ConfigDict, **model: object) -> None:
+    """Six views of CelebA's faces: 250 dimensions, 1e-4, batches of 50, 100 epochs, as in MVAE."""
+    config.num_epochs = 100
+    config.batch_size = 50
+    config.optimizer.learning_rate = 1e-4
+    config.model.update({"likelihood": "", "network": "conv", "shared_dim": 250, **model})
+    config.model.network_options.conv.update({"width": 32, "hidden": 512})
