@@ -63,8 +63,10 @@ def batch(specs, size: int = 2):
 def test_every_config_builds_a_model(name, dataset):
     config, model = built(name, dataset)
     assert config["data"]["name"] == dataset.partition(",")[0]
-    # No convolutions for what is no image.
-    assert {spec.network for spec in model.specs if not spec.is_image} <= {"mlp"}
+    # No convolutions over pixels for what is no image.
+    texts = {spec.network for spec in model.specs if spec.is_tokens}
+    others = {spec.network for spec in model.specs if not spec.is_image and not spec.is_tokens}
+    assert texts <= {"text", "recurrent"} and others <= {"mlp"}
 
 
 def trace(name: str, dataset: str) -> dict[str, tuple[int, ...]]:
