@@ -126,6 +126,8 @@ def base() -> ConfigDict:
             "metrics": "",  # names separated by commas; "": all of evaluation/registry.py
             "num_examples": 0,  # 0: every example of it
             "bound_samples": 32,
+            "likelihood_samples": 32,  # draws per example; the papers' numbers take 1000 to 5000
+            "likelihood_examples": 100,  # 0: every example
             "probe_train": 5000,  # training examples for the linear probes; 0: all
             "classifier_epochs": 0,  # 0: chosen from the data set's size
             "cache_dir": "",  # "": WORKDIR/cache

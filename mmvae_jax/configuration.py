@@ -57,6 +57,8 @@ RULES: dict[str, Rule] = {
     "evaluation.metrics": _metrics,
     "evaluation.num_examples": integer(0),
     "evaluation.bound_samples": integer(1),
+    "evaluation.likelihood_samples": integer(1),
+    "evaluation.likelihood_examples": integer(0),
     "evaluation.probe_train": integer(0),
     "evaluation.classifier_epochs": integer(0),
     "evaluation.cache_dir": of_type(str),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -197,15 +196,14 @@ class Trained:
 
         def draw(variables: Variables, rng: Any, rows: Batch, used: Any) -> Any:
             log_w = self.model.log_weights(variables, rng, rows, names, (), chunk)
-            mask = jnp.broadcast_to((jnp.arange(chunk) < used)[:, None], log_w.shape)
-            count = used.astype(jnp.float32)
-            return objectives.log_mean_exp(log_w, axis=0, where=mask) + jnp.log(count)
+            return objectives.summarize_weights(log_w, jnp.arange(chunk) < used)
 
         call = self._jitted(f"log_marginal{chunk}{names}", draw)
+        merge = self._jitted("merge", objectives.merge_summaries)
 
         def marginal(rows: Batch, key: Any) -> dict[str, Any]:
             parts = self._in_chunks(call, rows, key, num_samples)
-            return {"log_p": functools.reduce(jnp.logaddexp, parts) - math.log(num_samples)}
+            return {"log_p": functools.reduce(merge, parts).log_mean}
 
         return self._over_rows(batch, marginal, seed)["log_p"]
 

@@ -37,6 +37,7 @@ TINY_FLAGS = (
     "--config.batch_size=16",
     "--config.evaluation.batch_size=16",
     "--config.evaluation.bound_samples=2",
+    "--config.evaluation.likelihood_samples=2",
     "--config.evaluation.probe_train=40",
     "--config.evaluation.classifier_epochs=1",
 )
@@ -51,7 +52,12 @@ def tiny_config() -> dict:
     config["model"]["network_options"]["conv"] = {"width": 4, "hidden": 16}
     config["training"]["log_every"] = 3
     config["evaluation"].update(
-        batch_size=16, bound_samples=2, probe_train=40, classifier_epochs=1, figures=False
+        batch_size=16,
+        bound_samples=2,
+        likelihood_samples=2,
+        probe_train=40,
+        classifier_epochs=1,
+        figures=False,
     )
     return config
 

@@ -62,6 +62,8 @@ _FAMILIES = (
     ("classification/", HIGHER, 3),
     ("classifier/accuracy/", NEITHER, 3),  # of the judge, not of the model
     ("log_likelihood/", HIGHER, 1),
+    ("effective_sample_fraction/", HIGHER, 3),
+    ("log_weight_variance/", LOWER, 1),
     ("bound/", HIGHER, 1),
     ("diversity/", NEITHER, 4),
     ("seconds/", NEITHER, 0),

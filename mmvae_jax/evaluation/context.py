@@ -30,6 +30,8 @@ class Settings:
       metrics: names of the registry, separated by commas; empty means all.
       num_examples: rows of it that are used; 0 means all.
       bound_samples: K of ``bound/test`` and ``bound/validation``.
+      likelihood_samples: S of ``log_likelihood/...``; 1000 and more for numbers to report.
+      likelihood_examples: rows that it is measured on; 0 means all.
       probe_train: training rows that the linear probes learn from; 0 means all.
       classifier_epochs: passes over the training items when a classifier is trained; 0 means
         chosen from their number.
@@ -42,6 +44,8 @@ class Settings:
     metrics: str = ""
     num_examples: int = 0
     bound_samples: int = 32
+    likelihood_samples: int = 32
+    likelihood_examples: int = 100
     probe_train: int = 5000
     classifier_epochs: int = 0
     cache_dir: str = ""

@@ -11,6 +11,7 @@ from mmvae_jax.evaluation import (
     classification,
     coherence,
     diversity,
+    likelihood,
     probes,
 )
 from mmvae_jax.evaluation.context import Context
@@ -28,6 +29,7 @@ METRICS: dict[str, Metric] = {
     "captions": captions.caption_accuracy,
     "probe": probes.linear_probes,
     "bound/test": bound.test_bound,
+    "log_likelihood": likelihood.log_likelihoods,
 }
 
 

@@ -13,6 +13,7 @@ CONFIG = {
     "evaluation": {
         "batch_size": 16,
         "bound_samples": 3,
+        "likelihood_samples": 2,
         "probe_train": 100,
         "classifier_epochs": 15,
     }
@@ -56,6 +57,7 @@ def test_everything_of_a_known_model(tmp_path, cache, capsys):
     assert set(stored["bound/test"]) == {"value", "standard_error", "n", "how"}
     assert stored["step"]["value"] == 7 and stored["seconds/evaluate"]["value"] > 0
     assert results["diversity/conditional/mean"].value == pytest.approx(0, abs=1e-12)
+    assert results["log_likelihood/joint"].value == pytest.approx(fakes.bound_of(2), abs=1e-5)
     assert stored["skipped"] == {
         "probe/private/v": "it has no private code",
         "classification/accuracy": "no modality is the class label",
@@ -139,13 +141,20 @@ def test_without_labels_label_metrics_are_skipped_with_the_reason(tmp_path, cach
     results, stored = run(
         fakes.FakeModel(fakes.specs()), fakes.dataset(labels=False), tmp_path, cache
     )
-    diversity = {f"diversity/conditional/{name}" for name in ("matrix", "mean")}
-    assert set(results) == {"bound/test", "step", "seconds/evaluate"} | diversity
-    reason = "the dataset 'fake' has no labels"
-    unlabelled = ("bound", "diversity")
-    assert stored["skipped"] == {
-        name: reason for name in METRICS if not name.startswith(unlabelled)
+    families = {name.split("/")[0] for name in results}
+    assert families == {
+        "bound",
+        "log_likelihood",
+        "effective_sample_fraction",
+        "log_weight_variance",
+        "diversity",
+        "step",
+        "seconds",
     }
+    reason = "the dataset 'fake' has no labels"
+    unlabelled = ("bound", "diversity", "log_likelihood")
+    skipped = {name: why for name, why in stored["skipped"].items() if "ssim" not in name}
+    assert skipped == {name: reason for name in METRICS if not name.startswith(unlabelled)}
 
 
 def test_one_modality_has_nothing_to_cross_over_to(tmp_path, cache):
