@@ -20,7 +20,7 @@ import numpy as np
 
 from mmvae_jax.evaluation.classifiers import classify
 from mmvae_jax.evaluation.context import Context, labelled, stream
-from mmvae_jax.evaluation.result import NotApplicable, Result, mean
+from mmvae_jax.evaluation.result import NotApplicable, Result, mean, mean_of_cells
 from mmvae_jax.types import Array, Batch, Variables
 
 Networks = tuple[tuple[str, nn.Module], ...]
@@ -29,6 +29,7 @@ Networks = tuple[tuple[str, nn.Module], ...]
 def conditional_coherence(context: Context) -> dict[str, Result]:
     """``coherence/conditional/matrix`` [M sources, M targets] and its off-diagonal mean.
 
+    And that mean for the rows of each class, ``coherence/conditional/by_class`` [C].
     A row counts for a source where that modality is present. The column of a modality that has no
     judge is NaN. The diagonal is self-coherence and enters no mean.
     """
@@ -59,6 +60,10 @@ def conditional_coherence(context: Context) -> dict[str, Result]:
         n=int(weight.any(0).sum()),
         how=f"mean of {int(pairs.sum())} off-diagonal pairs; {how}",
     )
+    weight = np.broadcast_to(weight[:, None], hits.shape)
+    results["coherence/conditional/by_class"] = by_class(
+        hits[pairs], weight[pairs], context, f"by class, off-diagonal pairs; {how}"
+    )
     return results
 
 
@@ -67,7 +72,7 @@ def unconditional_coherence(context: Context) -> dict[str, Result]:
     judges = context.judges
     if len(judges) < 2:
         raise NotApplicable("fewer than two modalities can be classified: nothing to agree on")
-    networks, weights = _split(judges)
+    networks, weights = split_judges(judges)
     count = len(context.rows)
     size = min(context.settings.batch_size, count)
     seed = context.seed_for("coherence/unconditional")
@@ -85,7 +90,7 @@ def unconditional_coherence(context: Context) -> dict[str, Result]:
 
 def _hits(context: Context) -> tuple[np.ndarray, np.ndarray]:
     """(whether the class is right [M sources, M targets, N], weight [M sources, N])."""
-    networks, weights = _split(context.judges)
+    networks, weights = split_judges(context.judges)
     columns = [context.names.index(name) for name, _ in networks]
     hits, counted = [], []
     for source in context.names:
@@ -104,6 +109,23 @@ def _hits(context: Context) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(hits), np.stack(counted).astype(np.float64)
 
 
+def by_class(values: np.ndarray, weight: np.ndarray, context: Context, how: str) -> Result:
+    """`mean_of_cells` of the rows of each class, [C]; NaN where a class has none.
+
+    values, weight: [P, N], the first rows of the context's; the rest is padding.
+    """
+    label = np.asarray(context.rows.label[: values.shape[-1]])
+    values, weight = values[:, : len(label)], weight[:, : len(label)]
+    found, errors = np.full((2, context.dataset.num_classes), np.nan)
+    for index in range(len(found)):
+        try:
+            result = mean_of_cells(values, weight * (label == index), how)
+        except NotApplicable:
+            continue
+        found[index], errors[index] = result.value, result.standard_error
+    return Result(values=found, standard_error=errors, n=int(weight.any(0).sum()), how=how)
+
+
 def error_of_mean(
     values: np.ndarray, weight: np.ndarray, matrix: np.ndarray, pairs: np.ndarray
 ) -> float:
@@ -120,7 +142,7 @@ def error_of_mean(
     return float(np.sqrt((deviation[pairs].mean(0) ** 2).sum()))
 
 
-def _split(judges: Mapping[str, Any]) -> tuple[Networks, dict[str, Variables]]:
+def split_judges(judges: Mapping[str, Any]) -> tuple[Networks, dict[str, Variables]]:
     """The static half and the arrays of the classifiers."""
     networks = tuple((name, judge.network) for name, judge in judges.items())
     return networks, {name: judge.variables for name, judge in judges.items()}

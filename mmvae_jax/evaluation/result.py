@@ -23,6 +23,7 @@ __all__ = [
     "Result",
     "load_results",
     "mean",
+    "mean_of_cells",
     "read_results",
     "results_file",
     "write_results",
@@ -95,6 +96,36 @@ def mean(values: np.ndarray, how: str) -> Result:
     n = len(values)
     error = float(values.std(ddof=1) / math.sqrt(n)) if n > 1 else None
     return Result(value=float(values.mean()), standard_error=error, n=n, how=how)
+
+
+def mean_of_cells(values: np.ndarray, weight: np.ndarray, how: str) -> Result:
+    """The mean over cells (a source and a target, say) of every cell's mean over rows.
+
+    The values of one row are not independent of each other: the standard error is over rows, to
+    first order in the deviations from the cells' means.
+
+    Args:
+      values: [P, N], one number per cell and row.
+      weight: [P, N], 0 for rows that do not count in a cell; cells without any are left out.
+      how: see `Result`.
+
+    Raises:
+      NotApplicable: no cell has a row.
+    """
+    filled = weight.sum(-1) > 0
+    if not filled.any():
+        raise NotApplicable("no row counts in it")
+    weight = np.asarray(weight[filled], np.float64)
+    values = np.where(weight > 0, values[filled], 0.0)
+    share = weight / weight.sum(-1, keepdims=True)
+    means = (share * values).sum(-1, keepdims=True)
+    deviation = (share * (values - means)).mean(0)
+    return Result(
+        value=float(means.mean()),
+        standard_error=float(np.sqrt((deviation**2).sum())),
+        n=int((weight > 0).any(0).sum()),
+        how=how,
+    )
 
 
 def read_results(path: str | os.PathLike[str]) -> dict[str, Any]:

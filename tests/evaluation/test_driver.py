@@ -57,6 +57,8 @@ def test_everything_of_a_known_model(tmp_path, cache, capsys):
     assert set(stored["bound/test"]) == {"value", "standard_error", "n", "how"}
     assert stored["step"]["value"] == 7 and stored["seconds/evaluate"]["value"] > 0
     assert results["diversity/conditional/mean"].value == pytest.approx(0, abs=1e-12)
+    assert results["coherence/given/2"].value == 1
+    assert results["coherence/instance/cross/prior"].value == 1
     assert results["log_likelihood/joint"].value == pytest.approx(fakes.bound_of(2), abs=1e-5)
     assert stored["skipped"] == {
         "probe/private/v": "it has no private code",
