@@ -60,6 +60,7 @@ RULES: dict[str, Rule] = {
     "evaluation.likelihood_samples": integer(1),
     "evaluation.likelihood_examples": integer(0),
     "evaluation.coherence_subsets": integer(0),
+    "evaluation.quality_examples": integer(0),
     "evaluation.probe_train": integer(0),
     "evaluation.classifier_epochs": integer(0),
     "evaluation.cache_dir": of_type(str),

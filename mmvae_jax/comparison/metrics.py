@@ -66,6 +66,11 @@ _FAMILIES = (
     ("log_weight_variance/", LOWER, 1),
     ("bound/", HIGHER, 1),
     ("diversity/", NEITHER, 4),
+    ("quality/classifier_frechet/", LOWER, 2),
+    ("quality/classifier_kid/", LOWER, 3),
+    ("quality/classifier_", HIGHER, 3),  # precision and recall
+    ("quality/mse/", LOWER, 4),
+    ("quality/ssim/", HIGHER, 3),
     ("seconds/", NEITHER, 0),
     ("step", NEITHER, 0),
 )

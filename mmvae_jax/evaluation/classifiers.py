@@ -52,8 +52,8 @@ class ImageNet(nn.Module):
     dropout: float = 0.1
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool = False) -> Array:
-        """Scores [B, num_classes]."""
+    def __call__(self, x: Array, *, train: bool = False, hidden: bool = False) -> Array:
+        """Scores [B, num_classes], or where ``hidden`` what the last layer sees, [B, F]."""
         x = 2.0 * x - 1.0
         for width in self.widths:
             x = nn.relu(nn.LayerNorm()(nn.Dense(width)(patches(x))))
@@ -61,7 +61,7 @@ class ImageNet(nn.Module):
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         x = nn.relu(nn.LayerNorm()(nn.Dense(self.hidden)(x)))
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        return nn.Dense(self.num_classes)(x)
+        return x if hidden else nn.Dense(self.num_classes)(x)
 
 
 class AttributeNet(nn.Module):
@@ -90,15 +90,15 @@ class VectorNet(nn.Module):
     dropout: float = 0.1
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool = False) -> Array:
-        """Scores [B, num_classes]."""
+    def __call__(self, x: Array, *, train: bool = False, hidden: bool = False) -> Array:
+        """Scores [B, num_classes], or where ``hidden`` what the last layer sees, [B, F]."""
         location = self.variable("standard", "location", jnp.zeros, x.shape[1:])
         scale = self.variable("standard", "scale", jnp.ones, x.shape[1:])
         x = (x - location.value[None]) / scale.value[None]
         for _ in range(2):
             x = nn.relu(nn.LayerNorm()(nn.Dense(self.hidden)(x)))
             x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        return nn.Dense(self.num_classes)(x)
+        return x if hidden else nn.Dense(self.num_classes)(x)
 
 
 class Itself(nn.Module):
@@ -142,10 +142,9 @@ def classify(network: nn.Module, variables: Variables, x: Array) -> Array:
 
     Of an `AttributeNet` they are the values of all attributes, [..., attributes].
     """
-    rank = 3 if isinstance(network, _OF_IMAGES) else 1
-    flat = x.reshape(-1, *x.shape[x.ndim - rank :])
+    flat, leading = _flat(network, x)
     found = jnp.argmax(network.apply(variables, flat), -1).astype(jnp.int32)
-    return found.reshape(*x.shape[: x.ndim - rank], *found.shape[1:])
+    return found.reshape(*leading, *found.shape[1:])
 
 
 def classify_all(classifier: Classifier, x: np.ndarray, batch_size: int) -> np.ndarray:
@@ -161,6 +160,18 @@ def classify_all(classifier: Classifier, x: np.ndarray, batch_size: int) -> np.n
 @functools.partial(jax.jit, static_argnums=0)
 def _classify_stored(network: nn.Module, variables: Variables, x: Array) -> Array:
     return classify(network, variables, as_float(x))
+
+
+def features(network: nn.Module, variables: Variables, x: Array) -> Array:
+    """What the last layer sees of items [..., *shape]: [..., F]; not of label modalities."""
+    flat, leading = _flat(network, x)
+    return network.apply(variables, flat, hidden=True).reshape(*leading, -1)
+
+
+def _flat(network: nn.Module, x: Array) -> tuple[Array, tuple[int, ...]]:
+    """Items [N, *shape] of [..., *shape], and the leading axes."""
+    rank = 3 if isinstance(network, _OF_IMAGES) else 1
+    return x.reshape(-1, *x.shape[x.ndim - rank :]), x.shape[: x.ndim - rank]
 
 
 def is_label(spec: ModalitySpec, split: Any, num_classes: int) -> bool:

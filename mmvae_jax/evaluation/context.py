@@ -33,6 +33,7 @@ class Settings:
       likelihood_samples: S of ``log_likelihood/...``; 1000 and more for numbers to report.
       likelihood_examples: rows that it is measured on; 0 means all.
       coherence_subsets: rows that ``coherence/given/...`` is measured on; 0 means all.
+      quality_examples: rows that distances between features are measured on; 0 means all.
       probe_train: training rows that the linear probes learn from; 0 means all.
       classifier_epochs: passes over the training items when a classifier is trained; 0 means
         chosen from their number.
@@ -48,6 +49,7 @@ class Settings:
     likelihood_samples: int = 32
     likelihood_examples: int = 100
     coherence_subsets: int = 500
+    quality_examples: int = 500
     probe_train: int = 5000
     classifier_epochs: int = 0
     cache_dir: str = ""

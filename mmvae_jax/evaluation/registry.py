@@ -15,6 +15,8 @@ from mmvae_jax.evaluation import (
     diversity,
     likelihood,
     probes,
+    quality,
+    reconstruction,
 )
 from mmvae_jax.evaluation.context import Context
 from mmvae_jax.evaluation.result import Result
@@ -29,6 +31,8 @@ METRICS: dict[str, Metric] = {
     "coherence/given": coherence_subsets.subset_coherence,
     "coherence/instance": coherence_instances.instance_coherence,
     "diversity/conditional": diversity.conditional_diversity,
+    "quality/classifier": quality.classifier_quality,
+    "quality/reconstruction": reconstruction.reconstruction_quality,
     "classification/accuracy": classification.classification_accuracy,
     "captions": captions.caption_accuracy,
     "probe": probes.linear_probes,

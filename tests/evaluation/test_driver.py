@@ -60,8 +60,11 @@ def test_everything_of_a_known_model(tmp_path, cache, capsys):
     assert results["coherence/given/2"].value == 1
     assert results["coherence/instance/cross/prior"].value == 1
     assert results["log_likelihood/joint"].value == pytest.approx(fakes.bound_of(2), abs=1e-5)
+    assert results["quality/classifier_frechet/real/mean"].value > 0
     assert stored["skipped"] == {
         "probe/private/v": "it has no private code",
+        "quality/ssim/a": "it is smaller than 11x11",
+        "quality/ssim/b": "it is smaller than 11x11",
         "classification/accuracy": "no modality is the class label",
     }
     printed = capsys.readouterr().out
@@ -150,11 +153,12 @@ def test_without_labels_label_metrics_are_skipped_with_the_reason(tmp_path, cach
         "effective_sample_fraction",
         "log_weight_variance",
         "diversity",
+        "quality",
         "step",
         "seconds",
     }
     reason = "the dataset 'fake' has no labels"
-    unlabelled = ("bound", "diversity", "log_likelihood")
+    unlabelled = ("bound", "diversity", "log_likelihood", "quality/reconstruction")
     skipped = {name: why for name, why in stored["skipped"].items() if "ssim" not in name}
     assert skipped == {name: reason for name in METRICS if not name.startswith(unlabelled)}
 

@@ -1,0 +1,216 @@
+"""Distances between features, and how close reconstructions are."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import linalg, signal
+
+from mmvae_jax.evaluation import Context, NotApplicable, Settings, distances, quality
+from mmvae_jax.evaluation.quality import classifier_quality, stored
+from mmvae_jax.evaluation.reconstruction import reconstruction_quality, ssim
+from mmvae_jax.types import ModalitySpec
+from tests.evaluation import fakes
+
+
+def test_frechet_distance_against_moments_and_a_matrix_root():
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(40, 5)) @ generator.normal(size=(5, 5)) + 1
+    y = generator.normal(size=(30, 5)) @ generator.normal(size=(5, 5))
+    cov_x, cov_y = np.cov(x.T), np.cov(y.T)
+    root = linalg.sqrtm(cov_x @ cov_y).real
+    expected = ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(cov_x + cov_y - 2 * root)
+    assert distances.frechet(x, y) == pytest.approx(expected, rel=1e-6)
+    assert distances.frechet(x, x + 3) == pytest.approx(5 * 9)  # nothing but the means differ
+    assert distances.frechet(x, 3 * (x - x.mean(0)) + x.mean(0)) == pytest.approx(
+        4 * np.trace(cov_x)
+    )
+    few = np.ones((60, 3)) * np.arange(60)[:, None]  # of rank 1
+    assert distances.frechet(few, few) == pytest.approx(0, abs=1e-6)
+
+
+def test_kernel_distance_pair_by_pair():
+    generator = np.random.default_rng(1)
+    x, y = generator.normal(size=(11, 3)), generator.normal(size=(11, 3)) + 0.5
+
+    def kernel(a, b):
+        return (a @ b / 3 + 1) ** 3
+
+    blocks = []
+    for start in (0, 5):
+        pairs = [(i, j) for i in range(start, start + 5) for j in range(start, start + 5) if i != j]
+        blocks.append(
+            np.mean(
+                [
+                    kernel(x[i], x[j])
+                    + kernel(y[i], y[j])
+                    - kernel(x[i], y[j])
+                    - kernel(y[i], x[j])
+                    for i, j in pairs
+                ]
+            )
+        )
+    value, error = distances.kernel_distance(x, y, 5)
+    assert value == pytest.approx(np.mean(blocks))
+    assert error == pytest.approx(abs(blocks[0] - blocks[1]) / 2)
+    assert distances.kernel_distance(x, y, 100)[1] is None
+
+
+def test_kernel_distance_is_unbiased_also_for_partners():
+    generator = np.random.default_rng(2)
+    x = generator.normal(size=(20_000, 2))
+    # The same distribution, and every row resembles its partner.
+    y = 0.9 * x + np.sqrt(1 - 0.81) * generator.normal(size=x.shape)
+    value, error = distances.kernel_distance(x, y, 20)
+    assert abs(value) < 4 * error
+
+
+def test_precision_and_recall():
+    half = distances.summary_of_curve(np.full(4, 0.25), np.array([0.5, 0.5, 0, 0]))
+    # Whatever is generated is real; F_8 of precision 1 and recall 1/2.
+    assert half[0] == pytest.approx(65 / 64 * 0.5 / (1 / 64 + 0.5), rel=1e-3)
+    assert half[1] == pytest.approx(65 * 0.5 / (64 + 0.5), rel=1e-3)
+    apart = distances.summary_of_curve(np.array([1.0, 0]), np.array([0, 1.0]))
+    assert apart == (0, 0)
+    generator = np.random.default_rng(3)
+    centers = 50 * np.eye(4)
+    real = np.repeat(centers, 30, 0) + generator.normal(size=(120, 4))
+    two = np.repeat(centers[:2], 60, 0) + generator.normal(size=(120, 4))
+    precision, recall = distances.precision_and_recall(real, two, clusters=4, runs=2)
+    assert (precision, recall) == pytest.approx(half, rel=1e-6)
+    assert distances.precision_and_recall(two, real, clusters=4, runs=1)[1] > 0.9
+
+
+def test_structural_similarity_against_a_sliding_window():
+    generator = np.random.default_rng(4)
+    x = generator.random((2, 13, 12, 3)).astype(np.float32)
+    y = np.clip(x + 0.2 * generator.normal(size=x.shape), 0, 1).astype(np.float32)
+    found = jax.jit(ssim)(x, y)
+    grid = np.arange(-5, 6)
+    window = np.exp(-(grid[:, None] ** 2 + grid[None] ** 2) / (2 * 1.5**2))
+    window /= window.sum()
+    for row in range(2):
+        values = []
+        for channel in range(3):
+            a, b = x[row, ..., channel].astype(float), y[row, ..., channel].astype(float)
+
+            def local(image):
+                return signal.convolve2d(image, window, mode="valid")
+
+            ma, mb = local(a), local(b)
+            va, vb, ab = local(a * a) - ma**2, local(b * b) - mb**2, local(a * b) - ma * mb
+            c1, c2 = 1e-4, 9e-4
+            top = (2 * ma * mb + c1) * (2 * ab + c2)
+            values.append((top / ((ma**2 + mb**2 + c1) * (va + vb + c2))).mean())
+        assert found[row] == pytest.approx(np.mean(values), abs=1e-4)
+    np.testing.assert_allclose(jax.jit(ssim)(x, x), 1.0, atol=1e-5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shifted(fakes.FakeModel):
+    """Shows images brighter by `shift`, and vectors moved by it."""
+
+    shift: float = 0.0
+
+    def _show(self, params, name, classes):
+        shown = super()._show(params, name, classes)
+        return shown if name == "t" else shown + self.shift
+
+
+def context(names, model, dataset=None, **settings):
+    given = Context(
+        model=model,
+        variables=fakes.variables(names),
+        dataset=fakes.dataset(names, test=60) if dataset is None else dataset,
+        settings=Settings(batch_size=16, **settings),
+        workdir=None,
+        step=0,
+    )
+    given.__dict__["classifiers"] = fakes.perfect_judges(names)
+    return given
+
+
+def test_distances_of_what_is_generated(monkeypatch):
+    """The fakes' features are distances to prototypes: those of what is shown are known."""
+    monkeypatch.setattr(quality, "_FEWEST", 20)
+    monkeypatch.setattr(quality, "_BLOCK", 15)
+    names = ("a", "v", "t")
+    dataset = fakes.dataset(names, test=60)
+    dataset.splits["test"].present["a"][:25] = False
+    given = context(names, Shifted(fakes.specs(names), shift=0.3), dataset, quality_examples=0)
+    found = classifier_quality(given)
+    items, label = fakes.prototypes(names), given.rows.label
+
+    def seen(name, x):
+        return np.asarray(fakes.nearest(jnp.asarray(items[name]), jnp.asarray(x)))
+
+    real = {
+        "a": seen("a", given.rows.x["a"][25:].astype(np.float32) / 255),
+        "v": seen("v", given.rows.x["v"]),
+    }
+    shown = {
+        "a": seen("a", np.asarray(stored(given.model.specs[0], jnp.asarray(items["a"] + 0.3)))),
+        "v": seen("v", items["v"] + np.float32(0.3)),
+    }
+    for kind in ("frechet", "kid"):
+        matrix = found[f"quality/classifier_{kind}/conditional/matrix"].values
+        assert np.isnan(matrix[:, 2]).all() and np.isfinite(matrix[:, :2]).all()
+        for row, first in enumerate((25, 0, 0)):
+            for column, name in enumerate(("a", "v")):
+                count = min(60 - first, len(real[name]))
+                x, y = shown[name][label[first:]][:count], real[name][:count]
+                one, _ = quality.DISTANCES[f"classifier_{kind}"][0](x, y)
+                assert matrix[row, column] == pytest.approx(one, rel=1e-3), (row, name)
+        mean = found[f"quality/classifier_{kind}/conditional/mean"]
+        assert mean.value == pytest.approx(matrix[:, :2].mean(), rel=1e-6)
+        assert (mean.standard_error is None) == (kind == "frechet")
+        real_items = found[f"quality/classifier_{kind}/real/mean"].value
+        assert real_items < found[f"quality/classifier_{kind}/unconditional/mean"].value
+    assert found["quality/classifier_precision/unconditional"].value < 0.9
+    assert not given.skipped
+
+
+def test_too_few_items_for_a_distance():
+    names = ("a", "v")
+    given = context(names, Shifted(fakes.specs(names)), fakes.dataset(names, test=30))
+    with pytest.raises(NotApplicable, match="no modality has 50 test items"):
+        classifier_quality(given)
+
+
+def test_images_are_judged_as_they_would_be_stored():
+    image = ModalitySpec(name="a", shape=(2, 2, 1))
+    found = stored(image, jnp.array([-0.2, 0.5001, 1.3]))
+    np.testing.assert_allclose(found, [0, 128 / 255, 1], atol=1e-6)
+    vector = dataclasses.replace(image, shape=(3,), dtype="float32")
+    np.testing.assert_array_equal(stored(vector, jnp.array([-0.2, 7.0])), np.float32([-0.2, 7]))
+
+
+def test_reconstruction_errors():
+    names = ("a", "b", "v", "l")
+    dataset = fakes.dataset(names)
+    dataset.splits["test"].present["b"][:20] = False
+    given = context(names, Shifted(fakes.specs(names), shift=0.1), dataset)
+    found = reconstruction_quality(given)
+    rows, items = given.rows, fakes.prototypes(names)
+    for name, unit, first in (("a", 255, 0), ("b", 255, 20), ("v", 1, 0)):
+        x = rows.x[name][first:].astype(np.float64) / unit
+        shown = items[name][rows.label[first:]] + np.float32(0.1)
+        errors = ((x - shown) ** 2).reshape(len(x), -1).mean(1)
+        result = found[f"quality/mse/{name}"]
+        assert result.n == len(x)
+        assert result.value == pytest.approx(errors.mean(), rel=1e-3)
+        assert result.standard_error == pytest.approx(
+            errors.std(ddof=1) / np.sqrt(len(x)), rel=1e-2
+        )
+    images = [found[f"quality/mse/{name}"].value for name in ("a", "b")]
+    assert found["quality/mse/mean"].value == pytest.approx(np.mean(images))
+    assert "quality/mse/l" not in found and "quality/ssim/mean" not in found
+    assert given.skipped == {
+        f"quality/ssim/{name}": "it is smaller than 11x11" for name in ("a", "b")
+    }
+    with pytest.raises(NotApplicable, match="no modality holds intensities"):
+        reconstruction_quality(context(("l",), fakes.FakeModel(fakes.specs(("l",)))))
