@@ -35,7 +35,7 @@ def training_curve(view: View) -> Figure:
     groups = {title: found for title, found in groups.items() if found}
     if not groups:
         raise NothingToShow(f"{metric_writer.FILE} holds no loss")
-    figure, axes = plots("Training", len(groups))
+    figure, axes = plots("Training", len(groups), columns=2)
     for ax, (title, found) in zip(axes, groups.items(), strict=True):
         _curves(ax, lines, found)
         ax.set_title(title, loc="left")
@@ -54,7 +54,7 @@ def coherence_matrix(view: View) -> Figure:
     width, height = max(side + longest + 1.1, 3.4), side + 1.45
     figure = new_figure(width, height)
     axes = figure.add_axes(((longest + 0.75) / width, 0.7 / height, side / width, side / height))
-    axes.imshow(matrix, cmap="Blues", vmin=0, vmax=1.25)
+    axes.imshow(matrix, cmap="Blues", vmin=0, vmax=1.25, interpolation="none")
     axes.grid(False)
     for (row, column), value in np.ndenumerate(matrix):
         text = f"{value:.2f}" if math.isfinite(value) else "–"

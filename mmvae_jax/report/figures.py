@@ -1,10 +1,11 @@
-"""Every figure by name, and the function that draws them all."""
+"""Every figure by name, and the function that draws them all. A new figure: one file, one entry."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,176 @@ import jax.numpy as jnp
 import matplotlib
 from matplotlib.figure import Figure
 
-from mmvae_jax.report import curves, sheets, style
+from mmvae_jax.report import (
+    conditionals,
+    curves,
+    embedding,
+    relatedness,
+    sheets,
+    style,
+    traversals,
+)
 from mmvae_jax.report.view import NothingToShow, View
-from mmvae_jax.types import Variables
+from mmvae_jax.types import UserError, Variables, nearest
 
 _log = logging.getLogger(__name__)
+FOLDER = "figures"
 
-FIGURES: dict[str, Callable[[View], Figure]] = {
-    "samples": sheets.samples,
-    "conditional": sheets.conditional,
-    "reconstructions": sheets.reconstructions,
-    "style_content": sheets.style_content,
-    "training": curves.training_curve,
-    "coherence": curves.coherence_matrix,
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One figure: how it is drawn, its heading in the report, and what one sees in it."""
+
+    draw: Callable[[View], Figure]
+    heading: str
+    caption: str
+
+
+FIGURES: dict[str, Entry] = {
+    "training": Entry(
+        curves.training_curve,
+        "Training curves",
+        "Over the steps of training: the loss, what the model maximises and the bound on held-out "
+        "rows, the log-likelihood of each modality, and the KL divergence of each latent block.",
+    ),
+    "samples": Entry(
+        sheets.samples,
+        "Samples",
+        "Each row is one draw from the prior, decoded into every modality: where the model has "
+        "learnt what they share, a row shows one thing.",
+    ),
+    "conditional": Entry(
+        conditionals.conditional,
+        "Given one modality",
+        "On top the test items that are given, below them draws of every modality, private codes "
+        "from the prior: the content of a column should stay, the style may vary.",
+    ),
+    "conditional_pairs": Entry(
+        conditionals.conditional_pairs,
+        "Given two modalities",
+        "On top the two modalities of each test item that are given, below them draws of those "
+        "that are not.",
+    ),
+    "reconstructions": Entry(
+        sheets.reconstructions,
+        "Reconstructions",
+        "Test items, and what the means of their own posterior are decoded to.",
+    ),
+    "style_content": Entry(
+        sheets.style_content,
+        "Style and content",
+        "Every combination of the shared code of the item on top with the private code of the item "
+        "at the left: a column should keep its content, a row its style.",
+    ),
+    "shared_traversals": Entry(
+        traversals.shared_traversals,
+        "Traversals of the shared code",
+        "Each row moves one dimension of the shared code of one test item, by up to four times "
+        "the scale of the prior (a categorical takes each class): what changes is what that "
+        "dimension stands for, in all modalities at once.",
+    ),
+    "private_traversals": Entry(
+        traversals.private_traversals,
+        "Traversals of the private codes",
+        "Each row moves one dimension of a modality's private code, by up to four times the scale "
+        "of the prior, while the shared code is held: style should change, content should not.",
+    ),
+    "private_scales": Entry(
+        traversals.private_scales,
+        "Scale of the private prior",
+        "Draws from the prior whose private codes are multiplied by alpha: at 0 (top row) the most "
+        "typical style, further down more and more unusual ones. A column has one shared code.",
+    ),
+    "embedding": Entry(
+        embedding.embedding,
+        "Maps of the latent codes",
+        "t-SNE of posterior means of test items, coloured by class where there are classes. Shared "
+        "codes of one class should meet whichever modality they come from (markers); private codes "
+        "should not tell the class. Distances between groups mean nothing.",
+    ),
+    "coherence": Entry(
+        curves.coherence_matrix,
+        "Coherence",
+        "The share of draws that a classifier puts in the class of the given item, by given (row) "
+        "and generated (column) modality; below, the classifier's accuracy on real items.",
+    ),
+    "relatedness": Entry(
+        relatedness.relatedness,
+        "Relatedness",
+        "Distances between the posteriors that two modalities give, for one item against different "
+        "items; their means between classes, and the classes grouped by these means.",
+    ),
 }
+
+
+def view_of(
+    model: Any,
+    variables: Variables,
+    dataset: Any,
+    config: Any,
+    workdir: str | os.PathLike[str],
+    results: Mapping[str, Any],
+) -> View:
+    """What figures are drawn from.
+
+    Args:
+      model: any model of the contract (``mmvae_jax.models.base``).
+      variables: its Flax collections.
+      dataset: the test split is shown.
+      config: the whole config, or its ``evaluation`` section; its seed is used.
+      workdir: ``metrics.jsonl`` is read from there.
+      results: what `mmvae_jax.evaluation.evaluate` returned.
+    """
+    return View(
+        model=model,
+        variables=jax.tree.map(jnp.asarray, jax.device_get(variables)),
+        dataset=dataset,
+        workdir=Path(workdir),
+        results=results,
+        seed=int(config.get("evaluation", config).get("seed", 0)),
+    )
+
+
+def draw(view: View, names: Iterable[str] = ()) -> tuple[dict[str, Figure], dict[str, str]]:
+    """The figures of those names (none: all), and why others have no content.
+
+    Raises:
+      UserError: there is no figure of that name.
+    """
+    figures, skipped = {}, {}
+    for name in names or FIGURES:
+        if name not in FIGURES:
+            known = ", ".join(FIGURES)
+            raise UserError(f"no figure {name!r}, only {known}{nearest(name, FIGURES)}")
+        with matplotlib.rc_context(style.SETTINGS):
+            try:
+                figures[name] = FIGURES[name].draw(view)
+            except (NothingToShow, NotImplementedError) as reason:
+                skipped[name] = str(reason) or "this model cannot answer"
+                _log.info("figure %s is left out: %s", name, skipped[name])
+    return figures, skipped
+
+
+def write(view: View) -> tuple[dict[str, Path], dict[str, str]]:
+    """Draws all into ``figures/NAME.png`` and ``.pdf`` of the workdir.
+
+    Figures of an earlier call that have no content any more go.
+
+    Returns:
+      {name: path of the PNG} in the order of `FIGURES`, and {name: why it has no content}.
+    """
+    folder, written, skipped = view.workdir / FOLDER, {}, {}
+    for name in FIGURES:  # one at a time: open figures take memory
+        drawn, reason = draw(view, [name])
+        skipped |= reason
+        for kind in ("pdf", "png"):
+            path = folder / f"{name}.{kind}"
+            if name not in drawn:
+                path.unlink(missing_ok=True)
+                continue
+            with matplotlib.rc_context(style.SETTINGS):
+                written[name] = style.save(drawn[name], path)
+    return written, skipped
 
 
 def write_figures(
@@ -37,34 +194,9 @@ def write_figures(
     workdir: str | os.PathLike[str],
     results: Mapping[str, Any],
 ) -> list[Path]:
-    """Draws every figure that this run has content for.
-
-    Args:
-      model: any model of the contract (``mmvae_jax.models.base``).
-      variables: its Flax collections.
-      dataset: the test split is shown.
-      config: the whole config, or its ``evaluation`` section; its seed is used.
-      workdir: ``figures/NAME.png`` go there, ``metrics.jsonl`` is read.
-      results: what `mmvae_jax.evaluation.evaluate` returned.
+    """Draws every figure that a run has content for; arguments as of `view_of`.
 
     Returns:
-      The files written, in the order of `FIGURES`.
+      The PNG files written, in the order of `FIGURES`; a PDF stands beside each.
     """
-    view = View(
-        model=model,
-        variables=jax.tree.map(jnp.asarray, jax.device_get(variables)),
-        dataset=dataset,
-        workdir=Path(workdir),
-        results=results,
-        seed=int(config.get("evaluation", config).get("seed", 0)),
-    )
-    written = []
-    with matplotlib.rc_context(style.SETTINGS):
-        for name, draw in FIGURES.items():
-            try:
-                figure = draw(view)
-            except (NothingToShow, NotImplementedError) as reason:
-                _log.info("figure %s is left out: %s", name, reason)
-                continue
-            written.append(style.save(figure, view.workdir / "figures" / f"{name}.png"))
-    return written
+    return list(write(view_of(model, variables, dataset, config, workdir, results))[0].values())

@@ -26,6 +26,7 @@ SETTINGS = {
     "axes.linewidth": 0.6,
     "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#e6e6e6",
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.2,
@@ -36,6 +37,7 @@ SETTINGS = {
     "savefig.facecolor": "white",
     "text.color": "#222222",
     "axes.labelcolor": "#222222",
+    "pdf.fonttype": 42,  # TrueType: publishers refuse the other kind
 }
 _CELL = 0.42  # inches: an image
 _GAP = 0.28  # between panels, and the outer margin
@@ -167,7 +169,8 @@ def _draw(
     axes = figure.add_axes(
         ((left + panel.left) / width, bottom / height, across / width, down / height)
     )
-    axes.imshow(canvas, interpolation="nearest", aspect="auto", vmin=0, vmax=1)
+    # "none": a PDF gets the very pixels, which it scales; elsewhere it means the nearest pixel.
+    axes.imshow(canvas, interpolation="none", aspect="auto", vmin=0, vmax=1)
     axes.set_axis_off()
     tall, wide = panel.images.shape[2:4]
     # Centres of rows in the canvas, with the extra space of the rules above them.
@@ -199,15 +202,23 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def plots(title: str, count: int) -> tuple[Figure, list[Axes]]:
-    """A row of ``count`` plots under one title."""
-    figure = new_figure(3.2 * count, 2.7)
+def plots(title: str, count: int, columns: int = 0) -> tuple[Figure, list[Axes]]:
+    """``count`` plots under one title, so many ``columns`` side by side (0: all)."""
+    columns = min(columns or count, count)
+    rows = -(-count // columns)
+    figure = new_figure(3.2 * columns, 2.4 * rows + 0.3)
     figure.set_layout_engine("constrained")
     figure.suptitle(title, fontsize=10, weight="bold", x=0.01, ha="left")
-    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for unused in axes[count:]:
+        unused.remove()
+    return figure, axes[:count]
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Writes a PNG in one move."""
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=DPI))
+    """Writes a PNG, or what else the name ends in, in one move."""
+    kind = path.suffix.lower().removeprefix(".")
+    # Without a date the same figure gives the same file.
+    about = {"CreationDate": None} if kind == "pdf" else None
+    write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=DPI, metadata=about))
     return path

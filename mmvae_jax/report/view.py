@@ -65,14 +65,18 @@ class View:
         """The modalities that are tokens of a known vocabulary, which sheets show as words."""
         return tuple(spec for spec in self.dataset.specs if spec.name in self.dataset.vocabularies)
 
-    def sentences(self, spec: ModalitySpec, tokens: np.ndarray) -> list[str]:
-        """The words of texts [N, L] up to their ends; quotation marks show empty ones."""
+    def words(self, spec: ModalitySpec, tokens: np.ndarray) -> list[str]:
+        """Texts [N, L] up to their ends, in words."""
         words = self.dataset.vocabularies[spec.name]
         over = spec.behind_end(tokens) | (tokens == spec.end_id) | (tokens == spec.pad_id)
         return [
-            "“" + short(" ".join(words[i] for i in row[~behind]), _LETTERS) + "”"
+            " ".join(words[i] for i in row[~behind])
             for row, behind in zip(tokens, over, strict=True)
         ]
+
+    def sentences(self, spec: ModalitySpec, tokens: np.ndarray) -> list[str]:
+        """`words` as sheets show them; quotation marks show empty ones."""
+        return [f"“{short(text, _LETTERS)}”" for text in self.words(spec, tokens)]
 
     @property
     def note(self) -> str:
@@ -87,10 +91,14 @@ class View:
     @functools.cached_property
     def batch(self) -> dict[str, Any]:
         """Up to ten test items, prepared: one of each class where there are classes."""
+        return self.items(_ITEMS)
+
+    def items(self, count: int) -> dict[str, Any]:
+        """So many test items (or all), prepared: whole ones first, of all classes alike."""
         split = self.dataset.splits["test"]
         if not len(split):
             raise NothingToShow("the dataset has no test rows")
-        return models.prepare(data.take(split, items_to_show(split, _ITEMS)))
+        return models.prepare(data.take(split, items_to_show(split, count)))
 
     def key(self, purpose: str) -> jax.Array:
         """A random key that is the same in every run of the same seed."""

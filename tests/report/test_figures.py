@@ -12,9 +12,20 @@ from PIL import Image
 
 from mmvae_jax import models
 from mmvae_jax.evaluation import Result
-from mmvae_jax.report import FIGURES, curves, sheets, style, view, write_figures
-from mmvae_jax.types import ModalitySpec
+from mmvae_jax.report import (
+    FIGURES,
+    conditionals,
+    curves,
+    figures,
+    programs,
+    sheets,
+    style,
+    view,
+    write_figures,
+)
+from mmvae_jax.types import ModalitySpec, UserError
 from tests.evaluation import fakes
+from tests.report.shown import ShownModel
 
 CONFIG = {"evaluation": {"seed": 3}}
 RESULTS = {
@@ -35,22 +46,46 @@ def names_of(paths):
     return [path.stem for path in paths]
 
 
-def test_all_figures_are_written_and_readable(tmp_path):
+def test_all_figures_are_written_and_readable(tmp_path, monkeypatch):
+    """And every program is compiled once for all of them."""
+    monkeypatch.setattr(style, "DPI", 100)  # a quarter of the pixels, and of the time
     write_metrics(tmp_path)
+    compiled = (programs._encode, programs._decode, programs._conditional, programs._generate)
+    for program in compiled:
+        program.clear_cache()
     paths = write_figures(
-        fakes.FakeModel(fakes.specs()),
+        ShownModel(fakes.specs()),
         fakes.variables(),
         fakes.dataset(),
         CONFIG,
         tmp_path,
         RESULTS,
     )
+    assert [program._cache_size() for program in compiled] == [1, 1, 1, 1]
     assert names_of(paths) == list(FIGURES)
     for path in paths:
         assert path.parent == tmp_path / "figures" and path.suffix == ".png"
         pixels = np.asarray(Image.open(path).convert("L"))
-        assert min(pixels.shape) > 300 and pixels.std() > 10
-    assert sorted(names_of(paths)) == sorted(names_of((tmp_path / "figures").iterdir()))
+        assert min(pixels.shape) > 150 and pixels.std() > 10
+        assert path.with_suffix(".pdf").read_bytes()[:5] == b"%PDF-"
+    assert len(list((tmp_path / "figures").iterdir())) == 2 * len(paths)
+
+
+def test_a_figure_of_an_earlier_evaluation_goes(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "FIGURES", {"coherence": FIGURES["coherence"]})
+    parts = (ShownModel(fakes.specs()), fakes.variables(), fakes.dataset(), CONFIG, tmp_path)
+    assert names_of(write_figures(*parts, RESULTS)) == ["coherence"]
+    assert len(list((tmp_path / "figures").iterdir())) == 2
+    assert write_figures(*parts, {}) == []
+    assert not list((tmp_path / "figures").iterdir())
+
+
+def test_a_pdf_holds_the_very_pixels_of_a_sheet(tmp_path):
+    images = np.random.default_rng(0).random((2, 3, 5, 7, 3), np.float32)
+    figure = style.sheet("title", [[style.Panel(images)]])
+    content = style.save(figure, tmp_path / "x.pdf").read_bytes()
+    assert b"/Width 23" in content and b"/Height 11" in content  # one pixel between them
+    assert content == style.save(figure, tmp_path / "y.pdf").read_bytes()
 
 
 @pytest.mark.parametrize("name", sorted(models.MODELS))
@@ -77,14 +112,14 @@ def test_what_has_no_content_is_left_out_with_the_reason(tmp_path, caplog):
     caplog.set_level("INFO")
     names = ("v",)
     paths = write_figures(
-        fakes.FakeModel(fakes.specs(names)),
+        ShownModel(fakes.specs(names)),
         fakes.variables(names),
         fakes.dataset(names, labels=False),
         CONFIG,
         tmp_path,
         {},
     )
-    assert paths == []
+    assert names_of(paths) == ["embedding"]
     assert "no modality is an image" in caplog.text
     assert "there is no metrics.jsonl" in caplog.text
     assert "conditional coherence was not measured" in caplog.text
@@ -93,14 +128,34 @@ def test_what_has_no_content_is_left_out_with_the_reason(tmp_path, caplog):
 def test_one_modality_few_items_and_no_labels(tmp_path):
     names = ("a",)
     paths = write_figures(
-        fakes.FakeModel(fakes.specs(names)),
+        ShownModel(fakes.specs(names)),
         fakes.variables(names),
         fakes.dataset(names, test=3, labels=False),
         CONFIG,
         tmp_path,
         {},
     )
-    assert names_of(paths) == ["samples", "conditional", "reconstructions", "style_content"]
+    assert names_of(paths) == [
+        *("samples", "conditional", "reconstructions", "style_content"),
+        *("shared_traversals", "private_traversals", "private_scales"),
+    ]
+
+
+def test_given_two_modalities_the_others_are_drawn():
+    names = ("a", "b", "l")
+    shown = view.View(
+        ShownModel(fakes.specs(names)), fakes.variables(names), fakes.dataset(names), None, {}
+    )
+    panels = conditionals.conditional_pairs(shown).axes
+    labels = [[text.get_text() for text in panel.texts] for panel in panels]
+    # A pair of both images would leave none; classes, given as labels, stand above the columns.
+    classes = ["0", "0", "0", "1", "1", "1", "2", "2", "3", "3"]
+    assert labels == [["given a", "to b", "", "", *classes], ["given b", "to a", "", "", *classes]]
+
+
+def test_a_figure_of_another_name_is_refused_with_the_nearest():
+    with pytest.raises(UserError, match=r"no figure 'sample'.*did you mean 'samples'"):
+        figures.draw(None, ["sample"])
 
 
 def texts(figure):
@@ -113,14 +168,14 @@ def test_a_label_stands_as_text_beside_the_images(tmp_path):
     dataset = dataclasses.replace(dataset, class_names=("zero", "one", "Ankle boot", "x$y$"))
     dataset.splits["test"].present["l"][::4] = False  # all rows of class 0
     shown = view.View(
-        model=fakes.FakeModel(fakes.specs(names), wrong=(("a", "l"),)),
+        model=ShownModel(fakes.specs(names), wrong=(("a", "l"),)),
         variables=fakes.variables(names),
         dataset=dataset,
         workdir=tmp_path,
         results={},
     )
     assert shown.label.name == "l" and shown.note == ""
-    (from_image, from_label) = sheets.conditional(shown).axes
+    (from_image, from_label) = conditionals.conditional(shown).axes
     # Three items of classes 1 and 2, four of 3; whole rows come first.
     classes = ["one"] * 4 + ["Ankle…"] * 3 + [r"x\$y\$"] * 3
     assert [text.get_text() for text in from_label.texts] == ["to a", "", "", *classes]
@@ -131,18 +186,17 @@ def test_a_label_stands_as_text_beside_the_images(tmp_path):
     found = texts(sheets.samples(shown))
     assert found.count("a") == 3 and len(found) == 33
     assert set(found) <= {"a", "zero", "one", "Ankle boot", r"x\$y\$"}
-    paths = write_figures(shown.model, shown.variables, dataset, CONFIG, tmp_path, {})
-    assert names_of(paths) == ["samples", "conditional", "reconstructions", "style_content"]
+    assert len(figures.draw(shown)[0]) == 9  # all but training, coherence and pairs
 
 
 def test_without_private_codes_there_is_no_style(tmp_path, caplog):
     caplog.set_level("INFO")
     specs = tuple(dataclasses.replace(spec, private_dim=0) for spec in fakes.specs())
-    paths = write_figures(
-        fakes.FakeModel(specs), fakes.variables(), fakes.dataset(), CONFIG, tmp_path, {}
-    )
-    assert "style_content" not in names_of(paths)
-    assert "no image modality has a private code" in caplog.text
+    shown = view.View(ShownModel(specs), fakes.variables(), fakes.dataset(), tmp_path, {})
+    needing = ("style_content", "private_traversals", "private_scales")
+    drawn, skipped = figures.draw(shown, needing)
+    assert not drawn and tuple(skipped) == needing
+    assert caplog.text.count("no image modality has a private code") == 3
 
 
 def test_one_item_of_each_class_and_whole_rows_first():
@@ -202,7 +256,7 @@ def test_texts_stand_beside_images_as_words(tmp_path):
     assert shown.sentences(specs[1], tokens) == ["“one”", "“four four no”", "“”", "“two”"]
     assert shown.note == ""
     expected = set(shown.sentences(specs[1], fakes.prototypes(names)["t"]))
-    for draw in (sheets.samples, sheets.conditional):
+    for draw in (sheets.samples, conditionals.conditional):
         said = [text.get_text() for axes in draw(shown).axes for text in axes.texts]
         quoted = [text for text in said if text.startswith("“")]
         assert len(quoted) >= 2 * len(shown.batch["weight"]) and set(quoted) <= expected

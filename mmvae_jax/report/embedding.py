@@ -1,0 +1,118 @@
+"""Maps of the latent spaces: t-SNE (van der Maaten & Hinton 2008) of shared and private codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mmvae_jax.report import programs
+from mmvae_jax.report.style import COLOURS, plain, plots, short
+from mmvae_jax.report.view import NothingToShow, View
+
+_POINTS = 300  # of one map
+_FEWEST = 12
+_MOST_COLOURS = 20
+_MOST_MAPS = 9
+_MARKERS = "o^sDvP*X"
+# Ten that one can tell apart (grey is for markers), then ten more.
+_CLASS_COLOURS = (
+    *COLOURS[:-1],
+    *("#20303f", "#c9a4d8", "#a3a83b", "#7fb3e6", "#f0a58a", "#9fd3ae", "#5b3c74"),
+    *("#e3c988", "#2d6d7d", "#e59abf", "#8a5a44", "#b8b8b8", "#6b7f1e"),
+)
+
+
+def embedding(view: View) -> Figure:
+    """t-SNE of the shared codes given each modality alone, and of each private code."""
+    names = view.names
+    batch = view.items(_POINTS)
+    classes = _classes(batch)
+    given = {name: np.flatnonzero(np.asarray(batch["present"][name])) for name in names}
+    codes = {name: programs.encode(view, batch, (name,)) for name in names}
+    maps = []
+    # The same items from every modality, so that one sees whether they meet.
+    every = [_spread(rows, _POINTS // len(names)) for rows in given.values()]
+    shared = [codes[name].features[rows] for name, rows in zip(names, every, strict=True)]
+    source = np.repeat(np.arange(len(names)), [len(rows) for rows in every])
+    maps.append(("shared, given each alone", np.concatenate(shared), np.concatenate(every), source))
+    for index, spec in enumerate(view.model.specs):
+        if spec.private_dim:
+            rows = given[spec.name]
+            code = codes[spec.name].private[spec.name][rows]
+            maps.append((f"private, {plain(spec.name)}", code, rows, np.full(len(rows), index)))
+    maps = [found for found in maps if len(found[1]) >= _FEWEST][:_MOST_MAPS]
+    if not maps:
+        raise NothingToShow(f"fewer than {_FEWEST} test items")
+    figure, axes = plots("t-SNE of latent codes", len(maps), columns=3 if len(maps) > 4 else 2)
+    for ax, (title, points, rows, sources) in zip(axes, maps, strict=True):
+        colour = sources if classes is None else classes[rows]
+        _scatter(ax, _map(points, view.seed), colour, sources)
+        ax.set_title(title, loc="left")
+    figure.legend(
+        handles=_legend(view, names, classes), loc="outside lower left", ncols=8, fontsize=7
+    )
+    return figure
+
+
+def _spread(rows: np.ndarray, count: int) -> np.ndarray:
+    """So many rows, evenly from first to last: they stand in the order of their classes."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))]
+
+
+def _classes(batch: dict) -> np.ndarray | None:
+    """The class of each item, or None without classes or with too many for colours."""
+    label = batch.get("label")
+    if label is None or int(np.max(label)) >= _MOST_COLOURS:
+        return None
+    return np.asarray(label)
+
+
+def _map(points: np.ndarray, seed: int) -> np.ndarray:
+    """Points [N, D] in the plane."""
+    from sklearn.manifold import TSNE  # here: whoever only reads a run need not wait for it
+
+    points = np.asarray(points, np.float64)
+    centred = points - points.mean(0)
+    start = "pca" if points.shape[1] > 1 and centred.any() else "random"
+    perplexity = min(30.0, (len(points) - 1) / 3)
+    tsne = TSNE(perplexity=perplexity, init=start, max_iter=500, random_state=seed)
+    return tsne.fit_transform(centred)
+
+
+def _scatter(axes: Axes, points: np.ndarray, colour: np.ndarray, sources: np.ndarray) -> None:
+    shades = ListedColormap(_CLASS_COLOURS)
+    for index in np.unique(sources):
+        rows = sources == index
+        axes.scatter(
+            *points[rows].T,
+            c=np.maximum(colour[rows], -1),
+            cmap=shades,
+            vmin=-0.5,
+            vmax=len(_CLASS_COLOURS) - 0.5,
+            s=9,
+            marker=_MARKERS[index % len(_MARKERS)],
+            linewidths=0,
+            alpha=0.85,
+        )
+    axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+
+
+def _legend(view: View, names: Sequence[str], classes: np.ndarray | None) -> list[Line2D]:
+    """A point per modality, then one per class."""
+    grey = {"linestyle": "", "markersize": 4, "markeredgewidth": 0}
+    found = []
+    for index, name in enumerate(names):
+        colour = "#777777" if classes is not None else _CLASS_COLOURS[index % _MOST_COLOURS]
+        marker = _MARKERS[index % len(_MARKERS)]
+        found.append(Line2D([], [], color=colour, marker=marker, label=short(name, 12), **grey))
+    for value in np.unique(classes[classes >= 0]) if classes is not None else ():
+        text = view.class_texts([value], 12)[0]
+        found.append(Line2D([], [], color=_CLASS_COLOURS[value], marker="o", label=text, **grey))
+    return found

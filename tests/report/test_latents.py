@@ -1,0 +1,129 @@
+"""What traversals, maps and distances are computed from."""
+
+from __future__ import annotations
+
+import types
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+from mmvae_jax.models.hybrid_latents import HybridLatents
+from mmvae_jax.report import embedding, programs, relatedness, traversals, view
+from mmvae_jax.report.view import NothingToShow
+from tests.evaluation import fakes
+from tests.report.shown import ShownModel
+
+
+def shown(**changes):
+    known = {"model": ShownModel(fakes.specs()), "dataset": fakes.dataset()}
+    return view.View(**{"variables": fakes.variables(), "workdir": None, "results": {}} | known)
+
+
+def test_codes_in_parts_are_those_in_one_go(generator):
+    """More codes than a program takes, and fewer: padding leaves no trace."""
+    seen = shown()
+    for count in (3, 130):
+        codes = generator.normal(size=(count, fakes.CLASSES)).astype(np.float32)
+        found = programs.decode(seen, codes, {})
+        expected = fakes.prototypes()["a"][codes.argmax(1)]
+        np.testing.assert_allclose(found["a"], expected, rtol=1e-6)
+
+
+def test_what_is_not_given_has_no_part_in_the_codes():
+    seen = shown()
+    batch = seen.items(6)
+    only = programs.encode(seen, batch, ("b",))
+    np.testing.assert_array_equal(only.strata, 1.0)
+    label = np.asarray(batch["label"])
+    np.testing.assert_array_equal(only.posterior["loc"], np.eye(fakes.CLASSES)[label])
+    assert (programs.encode(seen, batch).strata == 3).all()
+
+
+def test_a_traversal_moves_one_dimension_by_scales_of_the_prior(generator):
+    space = HybridLatents(categories=(3, 2), dim=2)
+    model = types.SimpleNamespace(shared=space, shared_prior=lambda v: {"scale": np.full(2, 0.5)})
+    codes = generator.normal(size=(4, 7)).astype(np.float32)
+    seen = types.SimpleNamespace(model=model, variables={})
+    rows = traversals.shared_rows(seen, codes)
+    assert [row.name for row in rows] == ["c1", "c2", "1", "2"]
+    z = np.exp(rows[0].codes[:, :3])
+    np.testing.assert_allclose(z.sum(1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(z.argmax(1), [0, 1, 2])
+    np.testing.assert_array_equal(rows[0].codes[:, 3:], np.tile(codes[0, 3:], (3, 1)))
+    moved = rows[3].codes - codes[0]
+    np.testing.assert_array_equal(moved[:, :6], 0)
+    np.testing.assert_allclose(moved[:, 6], 0.5 * np.linspace(-4, 4, 9), atol=1e-6)
+
+
+def test_of_many_dimensions_those_that_vary_are_taken(generator):
+    codes = generator.normal(size=(10, 40)).astype(np.float32)
+    codes[:, [3, 17]] = 1.0
+    names = [int(row.name) for row in traversals._numbered(codes)]
+    assert len(names) == 32 and names == sorted(names) and not {4, 18} & set(names)
+
+
+def test_wasserstein_is_that_of_full_covariances(generator):
+    """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1^1/2 S2 S1^1/2)^1/2), with matrices."""
+
+    def gaussians(count):
+        return {
+            "loc": generator.normal(size=(count, 3)),
+            "scale": generator.uniform(0.1, 2, (count, 3)),
+        }
+
+    first, second = gaussians(2), gaussians(4)
+    found = relatedness.wasserstein(first, second)
+    for i, j in np.ndindex(2, 4):
+        s1, s2 = np.diag(first["scale"][i] ** 2), np.diag(second["scale"][j] ** 2)
+        root = scipy.linalg.sqrtm(s1)
+        cross = scipy.linalg.sqrtm(root @ s2 @ root)
+        means = ((first["loc"][i] - second["loc"][j]) ** 2).sum()
+        expected = np.sqrt(means + np.trace(s1 + s2 - 2 * cross))
+        np.testing.assert_allclose(found[i, j], expected, rtol=1e-6)
+
+
+def test_distances_between_classes_are_means_over_pairs_of_modalities(generator):
+    label = np.array([0, 1, 2, 0, 1, 2, -1])
+    batch = {"label": label}
+    present = {"a": np.ones(7, bool), "b": np.arange(7) > 0, "c": np.ones(7, bool)}
+    distances = {
+        (p, q): generator.random((present[p].sum(), present[q].sum()))
+        for p, q in (("a", "b"), ("a", "c"), ("b", "c"))
+    }
+    seen = types.SimpleNamespace(dataset=types.SimpleNamespace(num_classes=3))
+    found = relatedness._between_classes(seen, batch, distances, present)
+    for one, other in np.ndindex(3, 3):
+        values = []
+        for (p, q), distance in distances.items():
+            for i, x in enumerate(label[present[p]]):
+                for j, y in enumerate(label[present[q]]):
+                    values += [distance[i, j]] * ((x, y) == (one, other))
+                    values += [distance[i, j]] * ((x, y) == (other, one))
+        np.testing.assert_allclose(found[one, other], np.mean(values))
+
+
+def test_a_mixture_has_no_distance_between_gaussians(monkeypatch):
+    seen = shown()
+    whole = programs.encode(seen, seen.items(4))
+    monkeypatch.setattr(programs, "encode", lambda *_: whole)
+    monkeypatch.setattr(type(seen), "items", lambda self, count: seen.batch)
+    monkeypatch.setitem(seen.__dict__, "batch", {"present": {n: np.ones(4, bool) for n in "abv"}})
+    with pytest.raises(NothingToShow, match="a mixture, not one Gaussian"):
+        relatedness.relatedness(seen)
+
+
+def test_a_map_shows_items_of_every_class_from_every_modality():
+    figure = embedding.embedding(shown())
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["shared, given each alone", "private, a", "private, b"]
+    groups = figure.axes[0].collections
+    assert [len(points.get_offsets()) for points in groups] == [50, 50, 50]
+    for points in groups:
+        assert set(points.get_array()) == {0, 1, 2, 3}
+
+
+def test_rows_are_spread_from_first_to_last():
+    rows = np.arange(100, 200)
+    np.testing.assert_array_equal(embedding._spread(rows, 3), [100, 149, 199])
+    np.testing.assert_array_equal(embedding._spread(rows[:2], 3), [100, 101])
