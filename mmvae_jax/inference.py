@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmvae_jax import data, models, objectives, training
+from mmvae_jax import data, models, objectives, reporting, training
 from mmvae_jax.data.arrays import PRESENT
 from mmvae_jax.data.items import as_data, from_arrays
 from mmvae_jax.types import Batch, ModalitySpec, UserError, Variables
@@ -46,11 +46,13 @@ def load(workdir: str | Path, *, step: int | str | None = None) -> Trained:
     }
     abstract = jax.eval_shape(lambda: model.init(jax.random.key(0), models.prepare(blank)))
     variables, found = training.restore_variables(workdir, abstract, step)
-    return Trained(model=model, variables=variables, config=run["config"], step=found)
+    return Trained(
+        model=model, variables=variables, config=run["config"], step=found, workdir=Path(workdir)
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Trained:
+class Trained(reporting.Reporting):
     """A trained model.
 
     Batches are either ``{"x": {...}, "present": {...}}`` or plain dictionaries of NumPy arrays by
@@ -62,12 +64,14 @@ class Trained:
       variables: its Flax collections.
       config: the run's config as plain values.
       step: the training step of the variables.
+      workdir: the run's folder.
     """
 
     model: models.MultimodalVAE
     variables: Variables
     config: Mapping[str, Any]
     step: int
+    workdir: Path
 
     def encode(self, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Embeddings: ``shared`` [B, D] and ``private/<name>`` [B, W], posterior means.

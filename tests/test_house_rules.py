@@ -33,7 +33,8 @@ ALLOWED = {
     "training": PURE | {"models", "data"},
     "evaluation": PURE | {"models", "data", "training"},
     "report": PURE | {"models", "data", "training", "evaluation"},
-    "inference": PURE | {"models", "data", "training"},
+    "reporting": {"types", "data", "training", "evaluation", "report"},
+    "inference": PURE | {"models", "data", "training", "reporting"},
     "configuration": {"types", "rules", "models", "data", "evaluation"},
     "runner": PURE
     | {"models", "data", "training", "evaluation", "report", "inference", "configuration"},

@@ -1,0 +1,151 @@
+"""What a trained model shows and how well it does, from Python: figures and metrics."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmvae_jax import data, training
+from mmvae_jax.types import UserError, Variables
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mmvae_jax.evaluation import Result
+
+_log = logging.getLogger(__name__)
+
+
+class Reporting:
+    """The part of `inference.Trained` that needs Matplotlib, or the data that it was trained on."""
+
+    model: Any
+    variables: Variables
+    config: Mapping[str, Any]
+    step: int
+    workdir: Path
+
+    def _items(self, batch: Mapping[str, Any]) -> data.Items:
+        """A batch as the class takes it, with what is missing marked."""
+        raise NotImplementedError
+
+    def dataset(self) -> data.Dataset:
+        """The data set that the run was trained on.
+
+        Raises:
+          UserError: what its config names is not there, or has changed since.
+        """
+        options = self.config["data"]
+        dataset = data.load(options["name"], options, seed=options["seed"])
+        about = training.read_run(self.workdir).get("dataset") or {}
+        if dataset.fingerprint != about.get("fingerprint"):
+            raise UserError(
+                f"the data that config.data names ({dataset.provenance}) is not what this run was "
+                "trained on: put the original files back"
+            )
+        return dataclasses.replace(dataset, specs=self.model.specs)
+
+    def figures(
+        self, names: Sequence[str] = (), batch: Mapping[str, Any] | None = None
+    ) -> dict[str, Figure]:
+        """Figures of the report as Matplotlib's, for a notebook or a paper.
+
+        Args:
+          names: which of ``mmvae_jax.report.FIGURES``; all where there are none. What has no
+            content for this model and these items is not among them.
+          batch: items to show in place of the test rows; a ``label`` [B] among them (int) is
+            their class.
+
+        Raises:
+          UserError: there is no figure of such a name, or the batch does not fit.
+        """
+        return self._draw_figures(names, batch)[0]
+
+    def figure(self, name: str, batch: Mapping[str, Any] | None = None) -> Figure:
+        """One of `figures`; UserError with the reason where it has no content."""
+        drawn, skipped = self._draw_figures([name], batch)
+        if name in skipped:
+            raise UserError(f"figure {name!r}: {skipped[name]}")
+        return drawn[name]
+
+    def _draw_figures(
+        self, names: Sequence[str], batch: Mapping[str, Any] | None
+    ) -> tuple[dict[str, Figure], dict[str, str]]:
+        # Here: a program that draws nothing need not wait for Matplotlib.
+        from mmvae_jax import evaluation, report
+
+        dataset = self._own_dataset if batch is None else self._with_rows(batch)
+        # What was measured was measured on the run's own rows.
+        file = self.workdir / evaluation.RESULTS_FILE
+        results = evaluation.load_results(file) if batch is None else {}
+        arguments = (self.model, self.variables, dataset, self.config, self.workdir, results)
+        return report.draw(report.view_of(*arguments), names)
+
+    def evaluate(
+        self, metrics: Sequence[str] = (), batch: Mapping[str, Any] | None = None, **settings: Any
+    ) -> dict[str, Result]:
+        """Measures without writing ``results.json``: {name: value, standard error, n, how}.
+
+        Args:
+          metrics: which of ``mmvae_jax.evaluation.METRICS``; all where there are none. What this
+            model or these items do not allow is logged with the reason.
+          batch: items in place of the test rows; a ``label`` [B] among them (int) is their class.
+            Classifiers and probes learn from the run's training rows.
+          **settings: in place of those of ``config.evaluation``.
+
+        Raises:
+          UserError: there is no metric of such a name, or the batch does not fit.
+        """
+        from mmvae_jax import evaluation
+
+        dataset = self._own_dataset if batch is None else self._with_rows(batch)
+        wanted = {**self.config["evaluation"], "split": "test", "num_examples": 0, **settings}
+        context = evaluation.Context(
+            model=self.model,
+            variables=self.variables,
+            dataset=dataset,
+            settings=evaluation.Settings.from_config(wanted),
+            workdir=self.workdir,
+            step=self.step,
+        )
+        found: dict[str, Result] = {}
+        for name, metric in evaluation.chosen(",".join(metrics)).items():
+            try:
+                found |= metric(context)
+            except (evaluation.NotApplicable, NotImplementedError) as reason:
+                _log.info("%s skipped: %s", name, reason)
+        return found
+
+    @functools.cached_property
+    def _own_dataset(self) -> data.Dataset:
+        return self.dataset()
+
+    def _as_rows(self, batch: Mapping[str, Any]) -> data.Split:
+        """Items as a split; what is called ``label`` and no modality is their class."""
+        label = None
+        if "label" in batch and "label" not in self.model.names:
+            label = np.asarray(batch["label"])
+            batch = {name: values for name, values in batch.items() if name != "label"}
+        items = self._items(batch)
+        size = len(next(iter(items.present.values())))
+        if label is not None and (label.shape != (size,) or label.dtype.kind not in "iu"):
+            kind = f"{label.dtype} {list(label.shape)}"
+            raise UserError(f"label must be a whole number for each of {size} items, is {kind}")
+        label = None if label is None else label.astype(np.int32)
+        return data.Split(dict(items.batch["x"]), dict(items.present), label)
+
+    def _with_rows(self, batch: Mapping[str, Any]) -> data.Dataset:
+        """The run's data set with these items as its test rows."""
+        own, rows = self._own_dataset, self._as_rows(batch)
+        count = own.num_classes
+        if rows.label is not None:
+            count = max(count, int(rows.label.max()) + 1)
+        names = own.class_names if len(own.class_names) >= count else ()
+        splits = {**own.splits, "test": rows}
+        return dataclasses.replace(own, splits=splits, num_classes=count, class_names=names)

@@ -1,0 +1,58 @@
+"""Figures and metrics of a trained run from Python."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import mmvae_jax
+from mmvae_jax.types import UserError
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_run):
+    return mmvae_jax.load(tiny_run)
+
+
+@pytest.fixture
+def views(tiny_data):
+    test = tiny_data.splits["test"]
+    return {name: x[:7] for name, x in test.x.items()}
+
+
+def test_metrics_of_the_test_rows_are_those_of_the_run(trained, tiny_run):
+    found = trained.evaluate(["bound/test"])
+    results = json.loads((tiny_run / "results.json").read_text())
+    assert set(found) == {"bound/test"} and found["bound/test"].n == 24
+    np.testing.assert_allclose(found["bound/test"].value, results["bound/test"]["value"], rtol=1e-6)
+
+
+def test_metrics_of_own_items(trained, views, tiny_data):
+    label = tiny_data.splits["test"].label[:7]
+    found = trained.evaluate(("bound/test",), {**views, "label": label}, batch_size=16)
+    assert found["bound/test"].n == 7 and np.isfinite(found["bound/test"].value)
+    with pytest.raises(UserError, match=r"label must be a whole number for each of 7 items"):
+        trained.evaluate((), {**views, "label": label[:3]})
+    with pytest.raises(UserError, match="there is no metric 'bound'"):
+        trained.evaluate(("bound",))
+
+
+def test_figures_are_matplotlibs(trained, views):
+    """Of the run's test rows, and of items of one's own, which may lack what they lack."""
+    own = {**views, "m1__present": np.arange(7) != 2}
+    figure = trained.figure("reconstructions", own)
+    assert isinstance(figure, Figure) and len(figure.axes) == 3
+    (image,) = figure.axes[1].get_images()
+    shown = np.asarray(image.get_array())
+    assert shown.shape == (2 * 17 - 1, 7 * 17 - 1, 3)
+    # Whole rows come first, so that the one without m1 is the last, and its cell is empty.
+    np.testing.assert_allclose(shown[:16, :16], views["m1"][0] / 255, rtol=1e-5)
+    assert (shown[:16, -16:] == 1).all()
+    assert set(trained.figures(["training", "relatedness"])) == {"training"}
+    with pytest.raises(UserError, match="figure 'coherence': conditional coherence was not"):
+        trained.figure("coherence", own)  # the run's own was not measured on these
+    with pytest.raises(UserError, match="no figure 'x'"):
+        trained.figures(["x"])
