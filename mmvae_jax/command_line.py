@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,16 @@ def parse(argv: Sequence[str]) -> list[str]:
 def config_name() -> str:
     """The name of the config file without folder and ending."""
     return Path(config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]).stem
+
+
+def defaults() -> dict[str, Any]:
+    """The config as its file gives it, before ``--config.KEY=`` changed anything."""
+    return configuration.read(config_flags.get_config_filename(flags.FLAGS["config"]))
+
+
+def command(argv: Sequence[str]) -> str:
+    """The command that was typed, in a form that can be typed again."""
+    return f"python -m mmvae_jax.main {shlex.join(argv[1:])}"
 
 
 def chosen(section: str) -> dict[str, Any]:

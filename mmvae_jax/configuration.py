@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,12 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from flat(value, f"{name}.")
         else:
             yield name, value
+
+
+def changed(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """{dotted key: its default} of the values that differ, as JSON knows them."""
+    before, now = (json.loads(json.dumps(dict(flat(values)))) for values in (defaults, config))
+    return {key: before.get(key) for key in now if key not in before or before[key] != now[key]}
 
 
 def validate(config: Mapping[str, Any]) -> None:

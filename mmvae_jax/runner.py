@@ -16,6 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mmvae_jax import configuration, data, evaluation, inference, models, training
+from mmvae_jax.training import runtime
 from mmvae_jax.types import UserError
 
 _log = logging.getLogger(__name__)
@@ -26,13 +27,21 @@ def default_workdir(config_file: str, config: Mapping[str, Any]) -> Path:
     return Path("runs") / f"{config_file}-{config['data']['name']}"
 
 
-def train(config: Mapping[str, Any], workdir: Path, *, command: str = "") -> None:
+def train(
+    config: Mapping[str, Any],
+    workdir: Path,
+    *,
+    command: str = "",
+    defaults: Mapping[str, Any] | None = None,
+) -> None:
     """Trains (or continues, or leaves a finished run as it is), then evaluates and reports.
 
     Args:
       config: a whole config as plain values.
       workdir: the run's folder; see `training.workdir.prepare_workdir` for what is refused.
       command: the command line, kept in ``config.json``.
+      defaults: the config before anything was changed on the command line; what differs is kept,
+        too, and marked in the report.
 
     Raises:
       UserError: anything in the config, the data or the workdir that does not fit.
@@ -48,7 +57,9 @@ def train(config: Mapping[str, Any], workdir: Path, *, command: str = "") -> Non
         _log.info("%s", line)
     settings = ConfigDict(config)
     training.check(model, dataset, settings)
-    training.prepare_workdir(workdir, _description(config, specs, dataset, command))
+    about = _description(config, specs, dataset, command)
+    about |= {} if defaults is None else {"changed": configuration.changed(config, defaults)}
+    training.prepare_workdir(workdir, about)
     validate = evaluation.validation_bound(model, dataset, settings)
     result = training.fit(model, dataset, settings, workdir, validate=validate)
     _log.info("trained %d steps in %.0f s", result.steps, result.seconds)
@@ -75,20 +86,22 @@ def evaluate(workdir: Path, settings: Mapping[str, Any], *, step: str = "") -> N
     config["evaluation"] = {**config["evaluation"], **settings}
     configuration.validate(config)
     trained = inference.load(workdir, step=_step(step))
-    dataset = _dataset_of_run(run, config, trained.model.specs)
+    dataset = trained.dataset()
     _evaluate_and_report(
         trained.model, trained.variables, dataset, ConfigDict(config), workdir, trained.step
     )
 
 
 def report(workdir: Path, *, step: str = "") -> None:
-    """Draws the figures of a trained and evaluated run again."""
+    """Draws the figures of a trained and evaluated run, and writes its page, again."""
     run = training.read_run(workdir)
     trained = inference.load(workdir, step=_step(step))
-    dataset = _dataset_of_run(run, run["config"], trained.model.specs)
+    dataset = trained.dataset()
     results = evaluation.load_results(workdir / evaluation.RESULTS_FILE)
     config = ConfigDict(run["config"])
-    _draw(trained.model, trained.variables, dataset, config, workdir, results)
+    # Whatever was measured last, this mode is for the page of the test rows.
+    config.evaluation.update(split="test", figures=True)
+    _write_report(trained.model, trained.variables, dataset, config, workdir, results)
 
 
 def impute(
@@ -151,33 +164,21 @@ def _evaluate_and_report(
     model: Any, variables: Any, dataset: Any, config: ConfigDict, workdir: Path, step: int
 ) -> None:
     results = evaluation.evaluate(model, variables, dataset, config, workdir, step=step)
-    # Figures show test items: what is chosen by validation rows does not look at them.
-    show = config.evaluation.figures and config.evaluation.split == "test"
-    if show and jax.process_index() == 0:
-        _draw(model, variables, dataset, config, workdir, results)
+    if jax.process_index() == 0:
+        _write_report(model, variables, dataset, config, workdir, results)
 
 
-def _draw(
+def _write_report(
     model: Any, variables: Any, dataset: Any, config: ConfigDict, workdir: Path, results: Any
 ) -> None:
-    from mmvae_jax.report import write_figures  # here: the first step need not wait for Matplotlib
+    from mmvae_jax.report import write_report  # here: the first step need not wait for Matplotlib
 
-    paths = write_figures(model, variables, dataset, config, workdir, results)
-    _log.info("figures: %s", ", ".join(str(path) for path in paths))
+    path = write_report(model, variables, dataset, config, workdir, results)
+    _log.info("report: %s", path)
 
 
 def _load_dataset(config: Mapping[str, Any]) -> Any:
     return data.load(config["data"]["name"], config["data"], seed=config["data"]["seed"])
-
-
-def _dataset_of_run(run: Mapping[str, Any], config: Mapping[str, Any], specs: Any) -> Any:
-    dataset = _load_dataset(config)
-    if dataset.fingerprint != run.get("dataset", {}).get("fingerprint"):
-        raise UserError(
-            f"the data that config.data names ({dataset.provenance}) is not what this run was "
-            "trained on: put the original files back"
-        )
-    return dataclasses.replace(dataset, specs=specs)
 
 
 def _description(
@@ -195,6 +196,7 @@ def _description(
         },
         "command": command,
         "versions": {"python": platform.python_version(), **versions},
+        "hardware": runtime.hardware(),
     }
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 
 import pytest
 
 from configs import common, mmvae_plus
-from mmvae_jax import configuration, data, models
+from mmvae_jax import command_line, configuration, data, models
 from mmvae_jax.data import missingness
 from mmvae_jax.types import UserError
 
@@ -191,3 +192,17 @@ def test_a_network_that_does_not_fit_the_data_is_refused():
     model = models.build(values, models.specs_from_config(values["model"], dataset.specs))
     with pytest.raises(UserError, match="has no option 'depth'; it has width, hidden"):
         model.check()
+
+
+def test_what_differs_from_the_defaults_is_told_with_them():
+    values = changed("model.modalities", {"m0": {"weight": 2.0}})
+    values["seed"] = 5
+    found = configuration.changed(values, config())
+    assert found == {"model.modalities": {}, "seed": 0}
+    assert configuration.changed(config(), config()) == {}
+
+
+def test_the_command_can_be_typed_again():
+    typed = ["main.py", "--config=a.py", "--config.training.batch_mix={'image': 100}"]
+    command = command_line.command(typed)
+    assert shlex.split(command) == ["python", "-m", "mmvae_jax.main", *typed[1:]]

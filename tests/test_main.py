@@ -67,6 +67,11 @@ def test_the_default_job_from_data_to_pictures_and_back(tmp_path):
     assert len(figures) >= 6
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in figures)
 
+    page = (workdir / "report.html").read_text()
+    assert page.count("<figure>") == len(figures) and "python -m mmvae_jax.main --config" in page
+    made = json.loads((workdir / "config.json").read_text())
+    assert made["changed"]["batch_size"] == 64 and "seed" not in made["changed"]
+
     metrics = (workdir / "metrics.jsonl").read_text()
     again = run(*SMALL, f"--workdir={workdir}")
     assert again.returncode == 0, again.stderr[-3000:]

@@ -23,6 +23,14 @@ def views(tiny_data):
     return {name: x[:7] for name, x in test.x.items()}
 
 
+def test_a_run_without_figures_has_a_page(tiny_run):
+    text = (tiny_run / "report.html").read_text(encoding="utf-8")
+    assert "mmvae_plus on polydigits" in text and "config.evaluation.figures is off" in text
+    assert "a test" in text and not (tiny_run / "figures").exists()
+    run = json.loads((tiny_run / "config.json").read_text())
+    assert "cpu" in run["hardware"]["devices"] and "changed" not in run
+
+
 def test_metrics_of_the_test_rows_are_those_of_the_run(trained, tiny_run):
     found = trained.evaluate(["bound/test"])
     results = json.loads((tiny_run / "results.json").read_text())

@@ -1,5 +1,6 @@
-"""Pictures of a run: `write_figures` draws them all into ``figures/`` of its workdir."""
+"""What a run looks like: figures (PNG and PDF) and one page, ``report.html``, in its workdir."""
 
 from mmvae_jax.report.figures import FIGURES, draw, view_of, write_figures
+from mmvae_jax.report.page import write_report
 
-__all__ = ["FIGURES", "draw", "view_of", "write_figures"]
+__all__ = ["FIGURES", "draw", "view_of", "write_figures", "write_report"]

@@ -40,6 +40,29 @@ def configure() -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+def hardware() -> dict[str, str]:
+    """What the run has to compute with, in words."""
+    devices = jax.devices()
+    kinds = ", ".join(dict.fromkeys(device.device_kind for device in devices))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "devices": f"{len(devices)} x {kinds} ({devices[0].platform})",
+        "processes": str(jax.process_count()),
+        "processor": f"{_processor()}, {cores} cores to this process",
+        "system": platform.platform(terse=True),
+    }
+
+
+def _processor() -> str:
+    """The processor's name where Linux tells it, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
 def initialize_distributed(
     coordinator_address: str | None,
     num_processes: int | None,

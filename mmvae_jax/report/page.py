@@ -1,0 +1,214 @@
+"""``report.html``: a whole run on one page, in one file that needs nothing else.
+
+Pictures are part of it, nothing is fetched, and no script runs: its own policy forbids both, so
+that whatever a data set's names and captions hold stays text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from mmvae_jax.evaluation.result import Result, load_results, read_results, results_file
+from mmvae_jax.report import captions, figures, sections
+from mmvae_jax.report.captions import Captions
+from mmvae_jax.report.look import STYLE
+from mmvae_jax.report.markup import Html, element, image_source, join
+from mmvae_jax.run_files import CONFIG_FILE, read_run, write_atomically
+from mmvae_jax.types import Variables
+
+FILE = "report.html"
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_WIDE = 5.2  # inches: wider pictures fill the page, and scroll on a phone
+_PIXELS_PER_INCH = 110  # of the others, on the page
+# Figures by what they tell; the page follows this order.
+_PARTS: dict[str, tuple[str, ...]] = {
+    "Training": ("training",),
+    "Samples": ("samples",),
+    "Conditional generation": ("conditional", "conditional_pairs", "coherence"),
+    "Reconstructions": ("reconstructions",),
+    "Latent codes": (
+        *("style_content", "shared_traversals", "private_traversals", "private_scales"),
+        *("embedding", "relatedness"),
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Section:
+    """A part of the page, with its place in the table of contents."""
+
+    title: str
+    content: Sequence[Html]
+
+    @property
+    def place(self) -> str:
+        """Its id."""
+        return "".join(c if c.isalnum() else "-" for c in self.title.lower())
+
+
+def write_report(
+    model: Any,
+    variables: Variables,
+    dataset: Any,
+    config: Any,
+    workdir: str | os.PathLike[str],
+    results: Mapping[str, Result],
+) -> Path:
+    """Draws the figures of a run and writes its page; arguments as of `figures.view_of`.
+
+    Where ``config.evaluation`` says so there are no figures, and none of test items where what is
+    measured are validation rows: these have a page of their own, ``report-validation.html``.
+
+    Returns:
+      The page.
+    """
+    evaluation = config.get("evaluation", config)
+    split = evaluation.get("split", "test")
+    view = figures.view_of(model, variables, dataset, config, workdir, results)
+    texts: list[Captions] = []
+    if split != "test":
+        pictures, skipped = {}, dict.fromkeys(figures.FIGURES, "figures show test items")
+    elif not evaluation.get("figures", True):
+        pictures, skipped = {}, dict.fromkeys(figures.FIGURES, "config.evaluation.figures is off")
+    else:
+        pictures, skipped = figures.write(view)
+        texts = captions.captions(view) if len(dataset.splits["test"]) else []
+    file = view.workdir / results_file(split)
+    run = read_run(view.workdir) if (view.workdir / CONFIG_FILE).exists() else {}
+    content = page(
+        title=_title(run, dataset),
+        sections=[
+            _about(run, view, results),
+            _results(view.names, {**load_results(file), **results}),
+            *_parts(pictures, texts),
+            _left_out(skipped, read_results(file).get("skipped", {})),
+            Section("Config", sections.config_tables(run)),
+            Section("Machine and command", [sections.machine(run)]),
+        ],
+        note=f"Measured on the {split} rows." if split != "test" else "",
+    )
+    path = view.workdir / (FILE if split == "test" else f"report-{split}.html")
+    write_atomically(path, content)
+    return path
+
+
+def page(title: str, sections: Sequence[Section | None], note: str = "") -> str:
+    """The HTML of a page: a title, a table of contents, and the sections that are there."""
+    shown = [section for section in sections if section is not None and section.content]
+    links = join(element("li", element("a", part.title, href=f"#{part.place}")) for part in shown)
+    header = element(
+        "header",
+        element("h1", title),
+        element("p", note, class_="quiet") if note else None,
+        element("nav", element("ul", links), aria_label="contents"),
+    )
+    parts = (
+        element("section", element("h2", part.title), *part.content, id=part.place)
+        for part in shown
+    )
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("title", title),
+        element("style", Html(STYLE)),
+    )
+    footer = element("footer", element("p", "Made by mmvae_jax.", class_="quiet"))
+    body = element("body", header, element("main", join(parts)), footer)
+    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+
+
+def _title(run: Mapping[str, Any], dataset: Any) -> str:
+    model = run.get("config", {}).get("model", {}).get("name", "")
+    return f"{model} on {dataset.name}" if model else dataset.name
+
+
+def _about(run: Mapping[str, Any], view: Any, results: Mapping[str, Result]) -> Section:
+    """What was trained on what, and the numbers that matter most."""
+    earlier = load_results(view.workdir / results_file("test"))
+    known = {name: earlier[name] for name in ("seconds/train",) if name in earlier}
+    told = sections.facts(run, view.dataset, view.variables, {**known, **results})
+    numbers = sections.headline_numbers(results)
+    said = (
+        "± standard error over rows or draws, as if these were independent; n: how many rows or "
+        "draws, or of a mean over modalities how many of these."
+    )
+    explained = element("p", said, class_="quiet") if numbers else None
+    content = [numbers, explained, told, sections.modalities(view.dataset.specs, view.dataset)]
+    return Section("Overview", [part for part in content if part is not None])
+
+
+def _results(names: Sequence[str], results: Mapping[str, Result]) -> Section | None:
+    """Every number, folded."""
+    if not results:
+        return None
+    summary = element("summary", f"All {len(results)} results, and how each was measured")
+    tables = sections.all_results(results, names)
+    return Section("Results", [element("details", summary, *tables)])
+
+
+def _parts(pictures: Mapping[str, Path], texts: Sequence[Captions]) -> list[Section]:
+    found = []
+    for title, names in _PARTS.items():
+        drawn = [name for name in names if name in pictures]
+        content: list[Html] = []
+        for name in drawn:
+            content += [element("h3", figures.FIGURES[name].heading)] if len(names) > 1 else []
+            content.append(picture(name, pictures[name].read_bytes()))
+        found.append(Section(title, content))
+    found.append(Section("Text", [part for text in texts for part in _texts(text)]))
+    return found
+
+
+def picture(name: str, png: bytes) -> Html:
+    """A figure of `figures.FIGURES` with its caption."""
+    entry = figures.FIGURES[name]
+    with Image.open(io.BytesIO(png)) as image:
+        width, height = image.size
+        inches = width / float(image.info.get("dpi", (200,))[0])
+    wide = inches > _WIDE
+    scale = _PIXELS_PER_INCH * inches / width
+    shown = element(
+        "img",
+        src=image_source(png),
+        alt=f"{entry.heading}: {entry.caption}",
+        width=round(width * scale),
+        height=round(height * scale),
+        class_="sheet" if wide else None,
+    )
+    files = element("small", f" Files: figures/{name}.png and .pdf.")
+    return element(
+        "figure",
+        element("div", shown, class_="wide", tabindex=0 if wide else None),
+        element("figcaption", entry.caption, files),
+    )
+
+
+def _texts(found: Captions) -> list[Html]:
+    """Captions beside their pictures."""
+    rows = (
+        sections.row(
+            element("img", src=image_source(png), alt=f"item {index + 1}", width=64)
+            if png
+            else str(index + 1),
+            *(sections.long(text) for text in texts),
+        )
+        for index, (png, texts) in enumerate(found.rows)
+    )
+    return [
+        element("h3", found.title),
+        sections.table(("item", *found.columns), rows, found.title),
+    ]
+
+
+def _left_out(pictures: Mapping[str, str], metrics: Mapping[str, str]) -> Section | None:
+    tables = [sections.left_out(pictures, "figure"), sections.left_out(metrics, "metric")]
+    return Section("Left out", [part for part in tables if part is not None])
