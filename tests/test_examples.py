@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from mmvae_jax import data
 
 PATH = Path(__file__).resolve().parents[1] / "examples" / "views.py"
+NOTEBOOK = PATH.with_suffix(".ipynb")
 
 
 @pytest.fixture
@@ -40,3 +43,34 @@ def test_the_file_is_what_the_documentation_says(views):
     dataset = data.load("arrays", {"path": "views.npz"})
     kinds = {name: kind for name, (kind, _) in dataset.kinds.items()}
     assert kinds == dict.fromkeys(views.VIEWS, "vector") | {"diagnosis": "label"}
+
+
+def test_the_notebook_is_kept_without_outputs():
+    for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == [] and cell["execution_count"] is None
+            compile(code_of(cell), cell["id"], "exec")
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path, monkeypatch, capsys):
+    """Its cells in order, shortened to one epoch."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("MMVAE_EXAMPLE_EPOCHS", "1")
+    names: dict = {}
+    for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile(code_of(cell), cell["id"], "exec"), names)
+    assert names["codes"].shape[0] == len(names["truth"]["diagnosis"]) == 569
+    assert "this model" in capsys.readouterr().out
+    for name, values in names["items"].items():
+        if name in names["filled"] and values.dtype.kind == "f":
+            here = ~np.isnan(values)
+            np.testing.assert_array_equal(names["filled"][name][here], values[here])
+    assert (tmp_path / "runs" / "notebook" / "report.html").exists()
+
+
+def code_of(cell):
+    """A cell's Python, without the lines that only Jupyter knows."""
+    return "".join(line for line in cell["source"] if not line.startswith("%"))
