@@ -14,10 +14,11 @@ Inferred from type and shape alone, so that the same array always is the same th
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 
+from mmvae_jax.data import rows
+from mmvae_jax.data.rows import StoredRows
 from mmvae_jax.types import UserError, nearest
 
 KINDS = ("image", "vector", "counts", "label", "attributes", "tokens", "skip")
@@ -27,7 +28,6 @@ MAX_WORDS = 50_000
 
 _TOKENS = ("tokens", "text", "caption", "captions")
 _SIDES = (8, 256)
-_BLOCK = 2**24  # numbers looked at at a time, so that a mapped file is never in memory as a whole
 _DTYPES = {
     "image": "uint8",
     "vector": "float32",
@@ -67,11 +67,9 @@ class View:
         """How the examples are stored."""
         return _DTYPES[self.kind]
 
-    def rows(self, chosen: np.ndarray) -> np.ndarray:
+    def rows(self, chosen: np.ndarray) -> np.ndarray | StoredRows:
         """The rows as models take them, ``[n, *shape]``; what is absent is 0."""
-        taken = np.array(self.array[chosen])
-        taken[~self.present[chosen]] = 0
-        return taken.astype(self.dtype).reshape(len(chosen), *self.shape)
+        return rows.of(self.array, chosen, self.present[chosen], self.dtype, self.shape)
 
 
 def view(
@@ -202,14 +200,15 @@ def examine(
     """
     present = np.ones(len(array), bool) if marked is None else marked.copy()
     largest = -np.inf
-    for start, block in _blocks(array):
-        rows = slice(start, start + len(block))
+    for start, block in rows.blocks(array):
+        block = block.reshape(len(block), -1)
+        part = slice(start, start + len(block))
         if block.dtype.kind == "f":
-            present[rows] &= _complete(name, block, start, present[rows], marked is not None, nan)
-        there = block[present[rows]]
+            present[part] &= _complete(name, block, start, present[part], marked is not None, nan)
+        there = block[present[part]]
         if not there.size:
             continue
-        _check_numbers(name, there, kind, start + np.flatnonzero(present[rows]))
+        _check_numbers(name, there, kind, start + np.flatnonzero(present[part]))
         largest = max(largest, float(there.max()))
     return present, largest
 
@@ -255,11 +254,3 @@ def _refuse(name: str, there: np.ndarray, rows: np.ndarray, bad: np.ndarray, mus
         raise UserError(
             f"{name!r} holds {there[row, column]} in row {rows[row]} (column {column}): it {must}"
         )
-
-
-def _blocks(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """(number of the first row, rows as ``[n, D]``) of the whole array, in parts."""
-    step = max(1, _BLOCK // max(1, array[0].size))
-    for start in range(0, len(array), step):
-        block = np.asarray(array[start : start + step])
-        yield start, block.reshape(len(block), -1)

@@ -154,7 +154,7 @@ class _Table:
         return self.label.num_classes if self.label else 0
 
     def split(self, rows: np.ndarray) -> Split:
-        """These rows, copied."""
+        """These rows; of arrays mapped from files they stay there."""
         label = None
         if self.label:
             label = np.where(self.label.present[rows], self.label.rows(rows), np.int32(-1))
@@ -310,12 +310,12 @@ def _specs(
     }
     specs = []
     for view in views:
-        values = train.x[view.name][train.present[view.name]]
+        values, present = train.x[view.name], train.present[view.name]
         found: dict[str, Any] = {"num_classes": view.num_classes}
         if view.kind == "vector" and standardise:
-            found |= units.standardisation(values)
+            found |= units.standardisation(values, present)
         elif view.kind == "counts":
-            found |= units.rates(values, library_offset)
+            found |= units.rates(values, present, library_offset)
         elif view.kind == "tokens":
             found["num_classes"] = max(view.num_classes, 1 + max(text.values()))
         specs.append(

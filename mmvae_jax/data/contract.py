@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mmvae_jax.data.rows import StoredRows, blocks
 from mmvae_jax.types import Batch, ModalitySpec
 
 SPLITS = ("train", "validation", "test")
@@ -19,14 +20,15 @@ class Split:
     """Rows of one split; row i of every array belongs to the same item.
 
     Attributes:
-      x: one array ``[N, *shape]`` per modality; images are uint8 in 0..255.
+      x: one array ``[N, *shape]`` per modality; images are uint8 in 0..255. In place of an array
+        there may be what indexes like one, such as `rows.StoredRows`, which stay in their file.
       present: bool ``[N]`` per modality; where it is false, `x` has any finite content.
       label: int32 ``[N]``, or None where the data have no classes.
       attributes: int32 ``[N, A]``, what is true of each row, whatever of it is present, or None
         where that is not known; see `Captions`.
     """
 
-    x: dict[str, np.ndarray]
+    x: dict[str, np.ndarray | StoredRows]
     present: dict[str, np.ndarray]
     label: np.ndarray | None = None
     attributes: np.ndarray | None = None
@@ -48,10 +50,18 @@ class Split:
         """A split in which every modality of every row is present."""
         return cls(x, {name: np.ones(len(values), bool) for name, values in x.items()}, label)
 
-    def at(self, rows: slice | np.ndarray) -> Split:
-        """The named rows, in that order; of a slice they are views."""
+    @property
+    def nbytes(self) -> int:
+        """What all its arrays take in memory."""
+        return sum(values.nbytes for _, values in _arrays(self))
+
+    def select(self, rows: slice | np.ndarray) -> Split:
+        """The rows of a slice, of row numbers or of a mask; of what lies in files none is read."""
         return Split(
-            x={name: values[rows] for name, values in self.x.items()},
+            x={
+                name: values[rows] if isinstance(values, np.ndarray) else values.select(rows)
+                for name, values in self.x.items()
+            },
             present={name: values[rows] for name, values in self.present.items()},
             label=None if self.label is None else self.label[rows],
             attributes=None if self.attributes is None else self.attributes[rows],
@@ -151,7 +161,8 @@ def fingerprint(splits: Mapping[str, Split]) -> str:
     for split_name in SPLITS:
         for path, values in _arrays(splits[split_name]):
             digest.update(f"{split_name}/{path} {values.dtype.str} {values.shape};".encode())
-            digest.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+            for _, block in blocks(values):
+                digest.update(np.ascontiguousarray(block).reshape(-1).view(np.uint8))
     return digest.hexdigest()
 
 
@@ -186,7 +197,7 @@ def batches(split: Split, batch_size: int) -> Iterator[Batch]:
         yield take(split, indices)
 
 
-def _arrays(split: Split) -> Iterator[tuple[str, np.ndarray]]:
+def _arrays(split: Split) -> Iterator[tuple[str, np.ndarray | StoredRows]]:
     for name in sorted(split.x):
         yield f"x/{name}", split.x[name]
         yield f"present/{name}", split.present[name]

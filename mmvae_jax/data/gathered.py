@@ -16,8 +16,8 @@ from mmvae_jax.data.contract import SPLITS, Split
 class Gathered:
     """Stands for ``pool[rows]``: what a `Split` asks of an array, and nothing else.
 
-    A slice is another `Gathered`; row numbers, marks or one number give a copy of these rows, and
-    ``numpy.asarray`` one of all.
+    Row numbers, marks or one number give a copy of these rows, ``numpy.asarray`` one of all; what
+    a slice or `select` gives is another `Gathered`.
 
     Attributes:
       pool: ``[P, *shape]``.
@@ -53,6 +53,10 @@ class Gathered:
     def __getitem__(self, key: slice | int | np.ndarray) -> Gathered | np.ndarray:
         rows = self.rows[key]
         return Gathered(self.pool, rows) if isinstance(key, slice) else self.pool[rows]
+
+    def select(self, rows: slice | np.ndarray) -> Gathered:
+        """The rows of a slice, of row numbers or of a mask; nothing is copied."""
+        return Gathered(self.pool, self.rows[rows])
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:

@@ -152,9 +152,9 @@ def make_partial(
     filled[~present.any(-1), 0] = True  # what holds nothing is kept, and counted as such
     rows, which = np.nonzero(filled)
     kept = pieces[rows, which]
-    whole = np.array_equal(rows, np.arange(len(split)))
+    chosen = split if np.array_equal(rows, np.arange(len(split))) else split.select(rows)
     return dataclasses.replace(
-        split if whole else split.at(rows),
+        chosen,
         present={spec.name: kept[:, m] for m, spec in enumerate(specs)},
     )
 

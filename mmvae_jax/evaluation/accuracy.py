@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from mmvae_jax.evaluation.classifiers import classify_all, labelled_items
+from mmvae_jax.evaluation.classifiers import classify_all, items_of, labelled_rows
 from mmvae_jax.evaluation.context import Context
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
 
@@ -21,15 +21,19 @@ def classifier_accuracy(context: Context) -> dict[str, Result]:
     split = context.settings.split
     results: dict[str, Result] = {}
     for name, classifier in context.classifiers.items():
-        x, label = labelled_items(context.rows, name)
-        if not len(x):
+        rows = labelled_rows(context.rows, name)
+        if not len(rows):
             context.skipped[f"classifier/accuracy/{name}"] = (
                 f"no {split} row has both it and a label"
             )
             continue
-        found = classify_all(classifier, x, context.settings.batch_size)
+        size = min(context.settings.batch_size, len(rows))
+        right = []
+        for part in np.split(rows, range(size, len(rows), size)):
+            x, label = items_of(context.rows, name, part)
+            right.append(classify_all(classifier, x, size) == label)
         results[f"classifier/accuracy/{name}"] = mean(
-            found == label, f"real {split} items; error over {split} rows"
+            np.concatenate(right), f"real {split} items; error over {split} rows"
         )
     errors = [result.standard_error or 0.0 for result in results.values()]
     if results:

@@ -37,6 +37,7 @@ _ITEMS = 60_000
 _MOST_EPOCHS = 100
 _ADAM = optax.scale_by_adam()
 _SMALLEST_IMAGE = 8
+_MOST_BYTES = 2**30  # of training items, which lie on the device
 
 
 class ImageNet(nn.Module):
@@ -148,11 +149,10 @@ def classify(network: nn.Module, variables: Variables, x: Array) -> Array:
 
 
 def classify_all(classifier: Classifier, x: np.ndarray, batch_size: int) -> np.ndarray:
-    """Classes int32 [N, ...] of stored items [N, *shape], at least one, in batches of one size."""
-    size = min(batch_size, len(x))
+    """Classes int32 [N, ...] of stored items [N, *shape], at least one, in batches of that size."""
     found = []
-    for start in range(0, len(x), size):
-        rows = np.minimum(np.arange(start, start + size), len(x) - 1)
+    for start in range(0, len(x), batch_size):
+        rows = np.minimum(np.arange(start, start + batch_size), len(x) - 1)
         found.append(_classify_stored(classifier.network, classifier.variables, x[rows]))
     return np.concatenate(jax.device_get(found))[: len(x)]
 
@@ -181,7 +181,7 @@ def is_label(spec: ModalitySpec, split: Any, num_classes: int) -> bool:
     """
     if spec.shape or not num_classes or spec.num_classes != num_classes or split.label is None:
         return False
-    x, label = labelled_items(split, spec.name)
+    x, label = items_of(split, spec.name, labelled_rows(split, spec.name))
     return np.array_equal(x, label)
 
 
@@ -205,16 +205,17 @@ def obtain(
     A cached file of another dataset, recipe or shape, or a damaged one, is not used.
     """
     network = network_for(spec, dataset.num_classes)
-    what = f"{spec.name}|{list(spec.shape)}|{spec.dtype}|classes {dataset.num_classes}"
-    return _obtain(
-        network,
-        spec,
-        lambda: labelled_items(dataset.splits["train"], spec.name),
-        f"{dataset.fingerprint}|{what}",
-        cache_dir=cache_dir,
-        epochs=epochs,
-        seed=seed,
+    split = dataset.splits["train"]
+
+    def items() -> tuple[np.ndarray, np.ndarray]:
+        rows = _no_more_than(_MOST_BYTES, labelled_rows(split, spec.name), split, spec.name)
+        return items_of(split, spec.name, rows)
+
+    what = (
+        f"{dataset.fingerprint}|{spec.name}|{list(spec.shape)}|{spec.dtype}"
+        f"|classes {dataset.num_classes}"
     )
+    return _obtain(network, spec, items, what, cache_dir=cache_dir, epochs=epochs, seed=seed)
 
 
 def obtain_attributes(
@@ -225,7 +226,8 @@ def obtain_attributes(
     split = dataset.splits["train"]
 
     def items() -> tuple[np.ndarray, np.ndarray]:
-        rows = split.present[spec.name]
+        rows = np.flatnonzero(split.present[spec.name])
+        rows = _no_more_than(_MOST_BYTES, rows, split, spec.name)
         return split.x[spec.name][rows], split.attributes[rows]
 
     what = f"{dataset.fingerprint}|attributes of {spec.name}"
@@ -261,10 +263,23 @@ def _obtain(
     return classifier
 
 
-def labelled_items(split: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """(items [N, ...], classes int32 [N]) of the rows that have both this modality and a class."""
-    rows = np.asarray(split.present[name]) & (split.label >= 0)
+def labelled_rows(split: Any, name: str) -> np.ndarray:
+    """Numbers of the rows that have both this modality and a class."""
+    return np.flatnonzero(np.asarray(split.present[name]) & (split.label >= 0))
+
+
+def items_of(split: Any, name: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(items [n, ...] of a modality, classes int32 [n]) of these rows."""
     return split.x[name][rows], np.asarray(split.label[rows], np.int32)
+
+
+def _no_more_than(most: int, rows: np.ndarray, split: Any, name: str) -> np.ndarray:
+    """The rows, or as many of them at even distances as take `most` bytes."""
+    count = max(1, most // max(1, split.x[name].nbytes // max(1, len(split))))
+    if len(rows) <= count:
+        return rows
+    _log.info("classifier of %s: %d of %d training items", name, count, len(rows))
+    return rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
 
 
 def train(

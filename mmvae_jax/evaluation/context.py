@@ -156,7 +156,7 @@ def stream(seed: jax.Array, index: jax.Array) -> jax.Array:
 
 def first_rows(split: Any, count: int) -> Any:
     """The first ``count`` rows of a split."""
-    return split.at(slice(0, count))
+    return split.select(slice(0, count))
 
 
 def labelled(batch: Batch) -> jax.Array:

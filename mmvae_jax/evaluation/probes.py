@@ -61,7 +61,7 @@ def _subset(split: Any, settings: Any) -> Any:
     if count >= len(split):
         return split
     rows = np.random.default_rng(settings.seed).choice(len(split), count, replace=False)
-    return split.at(np.sort(rows))
+    return split.select(np.sort(rows))
 
 
 def _codes(context: Context, split: Any, name: str, which: str) -> dict[str, np.ndarray]:

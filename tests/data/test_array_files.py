@@ -214,3 +214,72 @@ def test_any_file_is_read_or_refused_in_one_line(tmp_path, content):
         assert "\n" not in str(error) and str(path) in str(error)
     assert list(tmp_path.iterdir()) == [folder] and list(folder.iterdir()) == [path]
     assert path.read_bytes() == content
+
+
+@st.composite
+def _folders(draw):
+    """Good .npy files, and one that is odd, damaged in a few places, cut short or too long."""
+    found = {name: npy(array) for name, array in GOOD.items()}
+    name = draw(st.sampled_from([*GOOD, "c", "text", "a__x", "..", "é"]))
+    array = draw(_arrays()) if draw(st.booleans()) else GOOD["a"]
+    content = bytearray(npy(array, version=draw(st.sampled_from([(1, 0), (2, 0), (3, 0)]))))
+    for place, byte in draw(
+        st.lists(st.tuples(st.integers(0, 130), st.integers(0, 255)), max_size=3)
+    ):
+        content[place % len(content)] = byte
+    end = draw(st.sampled_from([len(content), len(content) - 1, 128, 40, 8, 0]))
+    return {**found, name: bytes(content[:end]) + draw(st.sampled_from([b"", b"", b"\0"]))}
+
+
+@settings(
+    max_examples=120,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(files=_folders())
+def test_any_folder_is_read_or_refused_in_one_line(tmp_path, files):
+    folder = tmp_path / "inner"
+    folder.mkdir(exist_ok=True)
+    for path in folder.iterdir():
+        path.unlink()
+    for name, content in files.items():
+        (folder / f"{name}.npy").write_bytes(content)
+    try:
+        dataset = data.load("arrays", {"path": str(folder)})
+        assert len(dataset.splits["train"])
+    except UserError as error:
+        assert "\n" not in str(error) and str(folder) in str(error)
+    assert list(tmp_path.iterdir()) == [folder]
+    assert {path.stem: path.read_bytes() for path in folder.iterdir()} == files
+
+
+def _header(text: bytes) -> bytes:
+    text += b" " * (63 - (10 + len(text)) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "cannot be read as an array"),
+        (b"\x93NUMPY\x01\x00\xff\xff{", "cannot be read as an array"),
+        (_header(b"{'descr': '<f8', 'shape': (2,)}"), "cannot be read as an array"),
+        (_header(b"{'descr': '<f8', 'fortran_order': False, 'shape': (-2, -1)}"), "truncated or"),
+        (_header(b"{'descr': '<f8', 'fortran_order': 3, 'shape': (0,)}"), "cannot be read as an"),
+        (_header(b"{'descr': '|O', 'fortran_order': False, 'shape': (0,)}"), "Python objects"),
+        (npy(GOOD["a"])[:-1], "takes 480 bytes from byte 128 on, there are 479"),
+        (npy(GOOD["a"]) + b"\0", "takes 480 bytes from byte 128 on, there are 481"),
+    ],
+)
+def test_a_damaged_file_of_a_folder_is_named(tmp_path, content, said):
+    np.save(tmp_path / "b.npy", GOOD["b"])
+    (tmp_path / "a.npy").write_bytes(content)
+    message = refusal(tmp_path)
+    assert said in message and "a.npy" in message
+
+
+def test_a_folder_called_like_an_array_is_named(tmp_path):
+    (tmp_path / "a.npy").mkdir()
+    assert "a.npy cannot be read as an array" in refusal(tmp_path)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmvae_jax import data
-from mmvae_jax.data import array_kinds
+from mmvae_jax.data import rows
 from mmvae_jax.types import UserError
 
 N = 40
@@ -302,7 +302,7 @@ def test_one_modality_is_not_enough(refusal, views):
 
 def test_rows_are_looked_at_in_blocks(load, refusal, views, monkeypatch):
     expected = load(views)
-    monkeypatch.setattr(array_kinds, "_BLOCK", 16)
+    monkeypatch.setattr(rows, "BLOCK", 16)
     assert load(views).fingerprint == expected.fingerprint
     views["vector"][33, 2] = np.nan
     assert "row 33 (column 2)" in refusal(views)

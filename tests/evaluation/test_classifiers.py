@@ -46,12 +46,22 @@ def test_shifted_images_keep_their_content():
     assert set(centre) == {r * 16 + c for r in (-1, 0, 1) for c in (-1, 0, 1)}
 
 
+def test_a_large_set_is_learned_from_evenly_chosen_items(tmp_path, monkeypatch):
+    train = fakes.dataset().splits["train"]
+    rows = np.arange(5, 305)
+    row = train.x["a"][0].nbytes
+    assert classifiers._no_more_than(300 * row, rows, train, "a") is rows
+    some = classifiers._no_more_than(100 * row, rows, train, "a")
+    assert len(some) == 100 and (some[0], some[-1]) == (5, 304)
+    assert set(np.diff(some)) == {3, 4}
+
+
 def test_learns_images_and_vectors_and_ignores_rows_without_class(tmp_path):
     dataset = fakes.dataset()
     train = dataset.splits["train"]
     train.label[:100] = -1
     train.present["a"][100:150] = False
-    x, label = classifiers.labelled_items(train, "a")
+    x, label = classifiers.items_of(train, "a", classifiers.labelled_rows(train, "a"))
     assert len(x) == len(label) == 250 and (label >= 0).all()
     test = dataset.splits["test"]
     for name in ("a", "v"):
