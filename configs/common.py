@@ -116,6 +116,15 @@ def base() -> ConfigDict:
             # alike. Groups: "complete" (rows with every modality), a modality's name (rows with
             # it alone), "other" (rows with several).
             "batch_mix": {},
+            # auto | device | host: whether the training rows lie on the device, or stay where they
+            # are (in memory, in files) and are read while steps run. The numbers are the same.
+            "data": "auto",
+            "augment": {
+                # Images mirrored left to right in half of the rows: names separated by commas, or
+                # "all"; "": none.
+                "flip": "",
+                "flip_together": True,  # all of a row's, or each by a draw of its own
+            },
         }
     )
     config.evaluation = ConfigDict(

@@ -52,6 +52,9 @@ RULES: dict[str, Rule] = {
     "training.checkpoint_every": integer(0),
     "training.steps_per_epoch": integer(0),
     "training.batch_mix": _batch_mix,
+    "training.data": choice("auto", "device", "host"),
+    "training.augment.flip": of_type(str),
+    "training.augment.flip_together": of_type(bool),
     "evaluation.seed": _SEED,
     "evaluation.batch_size": integer(1),
     "evaluation.split": choice("test", "validation"),
@@ -94,6 +97,13 @@ _DATA_OPTION_RULES: dict[str, Rule] = {
     "test_fraction": real(0.0, below=1.0),
 }
 
+# A built-in data set reads no folder; the others have defaults, and older runs do not have them.
+_OPTIONAL = (
+    "data.dir",
+    "training.data",
+    "training.augment.flip",
+    "training.augment.flip_together",
+)
 # Keys that hold a mapping as one value.
 _MAPPINGS = ("model.network_options", "model.modalities", "training.batch_mix")
 
@@ -171,8 +181,7 @@ def validate(config: Mapping[str, Any]) -> None:
             raise UserError(unknown_key(key, rules))
         rules[key](key, value)
     for key in rules:
-        # A built-in data set reads no folder.
-        if key not in values and key != "data.dir":
+        if key not in values and key not in _OPTIONAL:
             raise UserError(f"config.{key} is not set")
 
 

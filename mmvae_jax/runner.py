@@ -62,7 +62,7 @@ def train(
     training.prepare_workdir(workdir, about)
     validate = evaluation.validation_bound(model, dataset, settings)
     result = training.fit(model, dataset, settings, workdir, validate=validate)
-    _log.info("trained %d steps in %.0f s", result.steps, result.seconds)
+    _log.info("trained %d steps in %.0f s%s", result.steps, result.seconds, _waited(result))
     if jax.process_index() == 0:
         evaluation.write_results(
             workdir / evaluation.RESULTS_FILE,
@@ -175,6 +175,12 @@ def _write_report(
 
     path = write_report(model, variables, dataset, config, workdir, results)
     _log.info("report: %s", path)
+
+
+def _waited(result: training.FitResult) -> str:
+    """How much of the training time was spent on data, if anything is known of it."""
+    share = result.data_wait_fraction
+    return "" if share is None else f"; data wait {share:.1%} of training"
 
 
 def _load_dataset(config: Mapping[str, Any]) -> Any:

@@ -140,6 +140,16 @@ def test_a_key_that_is_not_set_is_named():
         configuration.validate(values)
 
 
+def test_a_run_from_before_feeds_and_flips_is_valid():
+    values = config()
+    del values["training"]["data"], values["training"]["augment"]
+    configuration.validate(values)
+    with pytest.raises(UserError, match=r"training\.data = 'hosts': .*did you mean 'host'"):
+        configuration.validate(changed("training.data", "hosts"))
+    with pytest.raises(UserError, match=r"training\.augment\.flip = True: must be of type str"):
+        configuration.validate(changed("training.augment.flip", True))
+
+
 @pytest.mark.parametrize("network", ["conv", "mlp", "resnet"])
 def test_every_network_family_can_be_chosen(network):
     values = changed("model.network", network)

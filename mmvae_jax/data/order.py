@@ -6,6 +6,7 @@ another number of processes all see the same batches.
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Mapping
 
@@ -94,8 +95,10 @@ def _cycled(key: list[int], rows: np.ndarray, start: int, count: int) -> np.ndar
     return np.concatenate(cycles)[offset : offset + count].astype(np.int32)
 
 
+# Kept, since to permute a large set may take longer than the few steps that are asked for at once.
+@functools.lru_cache(maxsize=2)
 def _epoch(seed: int, epoch: int, num_examples: int, batch_size: int) -> np.ndarray:
-    """All batches of one epoch, int32 ``[steps_per_epoch, batch_size]``."""
+    """All batches of one epoch, int32 ``[steps_per_epoch, batch_size]``; not to be changed."""
     order = np.random.default_rng([seed, epoch]).permutation(num_examples).astype(np.int32)
     if num_examples < batch_size:
         return np.pad(order, (0, batch_size - num_examples), constant_values=-1)[None]

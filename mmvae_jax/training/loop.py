@@ -37,11 +37,15 @@ class FitResult:
       state: state after the last step.
       seconds: wall time of all starts of this run, compilation and validation included.
       steps: updates made since the very first start.
+      data_wait_fraction: share of the time of this start's steps in which they waited for data, at
+        most; the first chunk, which waits for compilation, does not count. None: it is all there
+        was.
     """
 
     state: states.TrainState
     seconds: float
     steps: int
+    data_wait_fraction: float | None = None
 
 
 def check(model: Any, dataset: Any, config: Any) -> None:
@@ -68,9 +72,9 @@ def fit(
 ) -> FitResult:
     """Trains a model, or continues its training from the newest whole checkpoint in `workdir`.
 
-    The training split lies on the devices as it is stored. Process 0 writes metrics; checkpoints
-    are written by all. A run whose steps are all made is returned as it is. A second start in the
-    same workdir is refused as long as the first one trains.
+    Process 0 writes metrics; checkpoints are written by all. A run whose steps are all made is
+    returned as it is. A second start in the same workdir is refused as long as the first one
+    trains.
 
     Args:
       model: see `mmvae_jax.models` (used here: `names`, `init`, `loss`).
@@ -99,7 +103,7 @@ def fit(
             _log.info("continuing from step %d of %d", meta["step"], setup.plan.total_steps)
         state = run.train(state, checkpoints)
         # What the last checkpoint says, so that a finished run tells the same time ever after.
-        return FitResult(state, run.seconds_saved, int(state.step))
+        return FitResult(state, run.seconds_saved, int(state.step), run.stopwatch.share)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +115,34 @@ class _Dispatched:
     summary: steps.Summary
 
 
+class _Stopwatch:
+    """Time between lines of metrics, and how much of it passed in waiting for data.
+
+    Attributes:
+      share: of all laps but the first; None as long as there is no other.
+    """
+
+    def __init__(self, seconds_waiting: Callable[[], float]) -> None:
+        self._seconds_waiting, self._totals, self._laps = seconds_waiting, [0.0, 0.0], 0
+        self.share: float | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        """A new lap begins: what was done since the last one is not training."""
+        self._began, self._waited = time.monotonic(), self._seconds_waiting()
+
+    def lap(self) -> tuple[float, float]:
+        """(seconds, share of them that was waited); the next lap begins."""
+        began, waited = self._began, self._waited
+        self.restart()
+        seconds, waited = max(self._began - began, 1e-9), self._waited - waited
+        if self._laps:
+            self._totals = [self._totals[0] + waited, self._totals[1] + seconds]
+            self.share = self._totals[0] / self._totals[1]
+        self._laps += 1
+        return seconds, waited / seconds
+
+
 class _Run:
     """The host's side of one start of a run: it dispatches chunks and reads their summaries."""
 
@@ -120,7 +152,6 @@ class _Run:
         self._writes = jax.process_index() == 0
         self._began = time.monotonic()
         self.seconds_saved = 0.0
-        self._stopwatch = self._began
 
     @property
     def seconds(self) -> float:
@@ -141,7 +172,7 @@ class _Run:
                 Progress(plan.total_steps, step, shown=self._writes)
             )
             waiting: collections.deque[_Dispatched] = collections.deque()
-            self._stopwatch = time.monotonic()
+            self.stopwatch = _Stopwatch(lambda: advance.seconds_waiting)
             while step < plan.total_steps:
                 stop = plan.chunk_end(step)
                 state, halted, summary = advance(state, halted, step, stop)
@@ -159,14 +190,14 @@ class _Run:
     ) -> dict[str, float]:
         """Waits for a chunk's summary, logs it, and ends the run if the chunk failed."""
         summary = jax.device_get(chunk.summary)
-        now = time.monotonic()
+        seconds, waited = self.stopwatch.lap()
         made = int(summary.steps)
         metrics = {
             "epoch": round((chunk.start + made) / self._plan.steps_per_epoch, 4),
-            "examples_per_second": made * self._plan.batch_size / (now - self._stopwatch),
+            "examples_per_second": made * self._plan.batch_size / seconds,
+            "data_wait_fraction": round(waited, 5),
             **{name: float(value) for name, value in summary.terms.items()},
         }
-        self._stopwatch = now
         if chunk.start + made < chunk.stop:
             self._fail(summary, state, metrics, checkpoints)
         self._progress.update(chunk.stop, metrics["loss"])
@@ -189,7 +220,7 @@ class _Run:
         self._writer.write(step, metrics)
         self.seconds_saved = self.seconds
         checkpoints.save(state, metrics=metrics, seconds=self.seconds_saved)
-        self._stopwatch = time.monotonic()
+        self.stopwatch.restart()
 
     def _fail(
         self,

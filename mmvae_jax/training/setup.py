@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,17 +11,30 @@ from jax.sharding import Mesh
 
 from mmvae_jax import data
 from mmvae_jax.models import prepare
+from mmvae_jax.training import augmentation, feeds, sharding
 from mmvae_jax.training import optimizer as optimizers
-from mmvae_jax.training import sharding
 from mmvae_jax.training import state as states
 from mmvae_jax.training import step as steps
 from mmvae_jax.training.plan import Plan
 from mmvae_jax.types import Array, Batch
 
-# (state, halted, start, stop) -> the same and the summary of the steps start..stop-1.
-Advance = Callable[
-    [states.TrainState, Array, int, int], tuple[states.TrainState, Array, steps.Summary]
-]
+
+class Advance:
+    """Makes steps without waiting for them; see `step.make_chunk`."""
+
+    def __init__(self, chunk: steps.Chunk, feed: feeds.Feed, seed: np.uint32) -> None:
+        self._chunk, self._feed, self._seed = chunk, feed, seed
+
+    def __call__(
+        self, state: states.TrainState, halted: Array, start: int, stop: int
+    ) -> tuple[states.TrainState, Array, steps.Summary]:
+        """(state, halted) after the steps start..stop-1, and their summary."""
+        return self._chunk(state, halted, self._feed.pieces(start, stop), self._seed)
+
+    @property
+    def seconds_waiting(self) -> float:
+        """How long it has waited for data since it was made."""
+        return self._feed.seconds_waiting
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,6 +47,8 @@ class Setup:
       plan: what happens at which step.
       mesh: the devices.
       optimizer: with its schedule over all steps of the plan.
+      augment: what is done to batches to learn from them.
+      road: how the rows come to the devices; see `feeds.make`.
     """
 
     model: Any
@@ -42,6 +56,8 @@ class Setup:
     plan: Plan
     mesh: Mesh
     optimizer: optax.GradientTransformation
+    augment: steps.Augment
+    road: str
 
     @classmethod
     def from_config(cls, model: Any, dataset: Any, config: Any) -> Setup:
@@ -54,8 +70,15 @@ class Setup:
         plan = Plan.from_config(config, split)
         mesh = sharding.data_mesh()
         sharding.check_batch_size(plan.batch_size, mesh)
-        optimizer = optimizers.make(config.optimizer, plan.total_steps)
-        return cls(model, split, plan, mesh, optimizer)
+        return cls(
+            model=model,
+            split=split,
+            plan=plan,
+            mesh=mesh,
+            optimizer=optimizers.make(config.optimizer, plan.total_steps),
+            augment=augmentation.from_config(config.training.get("augment", {}), dataset.specs),
+            road=config.training.get("data", "auto"),
+        )
 
     @property
     def seed(self) -> np.uint32:
@@ -75,24 +98,13 @@ class Setup:
         return sharding.put_replicated(np.array(False), self.mesh)
 
     def advance(self) -> Advance:
-        """The function that makes steps without waiting for them: see `step.make_chunk`.
-
-        The training split lies on the devices from here on, as it is stored.
-        """
-        rows = {"x": self.split.x, "present": self.split.present}
-        if self.split.label is not None:
-            rows["label"] = self.split.label
-        rows = sharding.put_replicated(rows, self.mesh)
+        """What makes steps; where the split goes to the devices, it is there from here on."""
+        feed = feeds.make(self.road, self.split, self.plan, self.mesh)
         model = self.plan.fitted(self.model, self.mesh)
-        chunk = steps.make_chunk(model, self.optimizer, prepare, self.mesh)
-
-        def make(
-            state: states.TrainState, halted: Array, start: int, stop: int
-        ) -> tuple[states.TrainState, Array, steps.Summary]:
-            indices = sharding.put_replicated(self.plan.indices(start, stop), self.mesh)
-            return chunk(state, halted, rows, indices, stop - start, self.seed)
-
-        return make
+        chunk = steps.make_chunk(
+            model, self.optimizer, feed.batch, prepare, self.mesh, augment=self.augment
+        )
+        return Advance(chunk, feed, self.seed)
 
     @property
     def _initializer(self) -> states.Initializer:

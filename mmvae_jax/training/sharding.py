@@ -6,7 +6,7 @@ only in the mesh.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -34,6 +34,19 @@ def put_replicated(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(
         lambda leaf: jax.make_array_from_process_local_data(target, np.asarray(leaf)), tree
     )
+
+
+def put_batches(
+    read: Callable[[tuple[slice, ...]], np.ndarray], shape: tuple[int, ...], mesh: Mesh
+) -> jax.Array:
+    """Stacked batches [steps, B, ...], their axis B split over the devices.
+
+    Args:
+      read: gives a part of the array; it is asked only for those of this process's devices.
+      shape: of the whole array.
+      mesh: the devices.
+    """
+    return jax.make_array_from_callback(shape, NamedSharding(mesh, PartitionSpec(None, AXIS)), read)
 
 
 def split_batch(batch: Any, mesh: Mesh) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +23,7 @@ from mmvae_jax.training.state import TrainState
 from mmvae_jax.types import Array, Batch, PRNGKey
 
 Prepare = Callable[[Batch], Batch]
+Augment = Callable[[Batch, Array, Array], Batch]
 
 
 class Report(NamedTuple):
@@ -55,8 +56,8 @@ class Summary(NamedTuple):
 
 
 class _Inputs(NamedTuple):
-    data: Mapping[str, Any]
-    indices: Array
+    piece: Any  # what batches are taken from
+    first: Array  # steps of the chunk before this piece, int32 []
     seed: Array
 
 
@@ -66,6 +67,12 @@ class _Carry(NamedTuple):
     halted: Array
     sums: dict[str, Array]
     last: Report
+
+
+def unchanged(batch: Batch, seed: Array, step: Array) -> Batch:
+    """No augmentation."""
+    del seed, step
+    return batch
 
 
 def weighted_mean(values: Array, weight: Array) -> Array:
@@ -120,36 +127,36 @@ def _finite_leaves(tree: Any) -> Array:
     return jax.lax.optimization_barrier(flags)
 
 
-def take(data: Mapping[str, Any], indices: Array) -> dict[str, Any]:
-    """Rows of the split on the device as a batch; -1 is padding: row 0 with weight 0."""
-    rows = jnp.maximum(indices, 0)
-    batch = jax.tree.map(lambda array: array[rows], dict(data))
-    return {**batch, "weight": (indices >= 0).astype(jnp.float32)}
-
-
-Chunk = Callable[..., tuple[TrainState, Array, Summary]]
+# (state, halted, pieces, seed) -> ...: see `make_chunk`.
+Chunk = Callable[
+    [TrainState, Array, Iterable[tuple[Any, int]], Any], tuple[TrainState, Array, Summary]
+]
 
 
 def make_chunk(
     model: Any,
     optimizer: optax.GradientTransformation,
+    batch: Callable[[Any, Array], Batch],
     prepare: Prepare,
     mesh: Mesh,
     *,
+    augment: Augment = unchanged,
     looped: bool | None = None,
 ) -> Chunk:
-    """The function `chunk(state, halted, data, indices, num_steps, seed)`.
+    """The function `chunk(state, halted, pieces, seed)`.
 
-    It makes the first `num_steps` updates of `indices` (int32 [steps, batch]) and returns the
-    state, `halted` and a `Summary`, without waiting for any of it. A step that is not finite sets
-    `halted`, and what is halted changes no more: the next chunk can be dispatched before this
-    one's summary is read. The state is donated.
+    It makes the updates of all pieces, which are (inputs, number of steps) and have one shape, and
+    returns the state, `halted` and a `Summary`, without waiting for any of it. A step that is not
+    finite sets `halted`, and what is halted changes no more: the next chunk can be dispatched
+    before this one's summary is read. The state is donated.
 
     Args:
       model: the model.
       optimizer: from `optimizer.make`.
+      batch: (inputs, number of a step in the piece) -> the batch as it is stored; see `feeds`.
       prepare: `mmvae_jax.models.prepare`.
       mesh: from `sharding.data_mesh`.
+      augment: (prepared batch, seed, step) -> the batch to learn from.
       looped: whether the steps are a `while_loop` inside one program, or calls of a program of
         one step. Default: a loop except on CPU, where XLA brings convolutions into a form with a
         fast kernel only outside of loops (jax-ml/jax#12868): the gradient of a 3x3 kernel took
@@ -160,7 +167,20 @@ def make_chunk(
     # Jitted so that finding the shapes of its report and running it share one trace of the model.
     step = jax.jit(functools.partial(training_step, model, optimizer), inline=True)
     compiled = functools.partial(jax.jit, donate_argnums=0, out_shardings=sharding.replicated(mesh))
-    return (_loop if looped else _calls)(_Parts(step, prepare, mesh), compiled)
+    parts = _Parts(step, batch, prepare, augment, mesh)
+    begin, finish = compiled(parts.begin), compiled(parts.finish)
+    advance = (_loop if looped else _calls)(parts, compiled)
+
+    def chunk(state, halted, pieces, seed):
+        carry, first = None, 0
+        for piece, num_steps in pieces:
+            inputs = _Inputs(piece, np.int32(first), seed)
+            carry = begin(state, halted, inputs) if carry is None else carry
+            carry = advance(carry, inputs, num_steps)
+            first += num_steps
+        return finish(carry)
+
+    return chunk
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -168,7 +188,9 @@ class _Parts:
     """Beginning, one step, and end of a chunk, each a function that can be compiled."""
 
     step: Callable[[TrainState, Batch, PRNGKey], tuple[TrainState, Report]]
+    batch: Callable[[Any, Array], Batch]
     prepare: Prepare
+    augment: Augment
     mesh: Mesh
 
     def begin(self, state: TrainState, halted: Array, inputs: _Inputs) -> _Carry:
@@ -199,46 +221,41 @@ class _Parts:
         return carry.state, carry.halted, Summary(carry.steps, terms, carry.last)
 
     def _next(self, carry: _Carry, inputs: _Inputs) -> tuple[TrainState, Report]:
-        batch = self.prepare(take(inputs.data, inputs.indices[carry.steps]))
-        key = random_streams.at_step(
-            random_streams.stream(inputs.seed, "training"), carry.state.step
-        )
+        step = carry.state.step
+        batch = self.prepare(self.batch(inputs.piece, carry.steps - inputs.first))
+        batch = self.augment(batch, inputs.seed, step)
+        key = random_streams.at_step(random_streams.stream(inputs.seed, "training"), step)
         return self.step(carry.state, sharding.split_batch(batch, self.mesh), key)
 
 
-def _loop(parts: _Parts, compiled: Any) -> Chunk:
-    """All steps of a chunk in one program; their number is a traced value."""
+# (carry, inputs, number of steps) -> the carry after the steps of one piece.
+_Advance = Callable[[_Carry, _Inputs, int], _Carry]
+
+
+def _loop(parts: _Parts, compiled: Any) -> _Advance:
+    """All steps of a piece in one program; their number is a traced value."""
 
     @compiled
-    def program(
-        state: TrainState, halted: Array, inputs: _Inputs, num_steps: Array
-    ) -> tuple[TrainState, Array, Summary]:
-        return parts.finish(
-            jax.lax.while_loop(
-                lambda carry: (carry.steps < num_steps) & ~carry.halted,
-                lambda carry: parts.advance(carry, inputs),
-                parts.begin(state, halted, inputs),
-            )
+    def program(carry: _Carry, inputs: _Inputs, num_steps: Array) -> _Carry:
+        return jax.lax.while_loop(
+            lambda carry: (carry.steps < inputs.first + num_steps) & ~carry.halted,
+            lambda carry: parts.advance(carry, inputs),
+            carry,
         )
 
-    def chunk(state, halted, data, indices, num_steps, seed):
-        return program(state, halted, _Inputs(data, indices, seed), np.int32(num_steps))
-
-    return chunk
+    return lambda carry, inputs, num_steps: program(carry, inputs, np.int32(num_steps))
 
 
-def _calls(parts: _Parts, compiled: Any) -> Chunk:
+def _calls(parts: _Parts, compiled: Any) -> _Advance:
     """A program of one step, dispatched once a step."""
-    begin, advance, finish = map(compiled, (parts.begin, parts.advance, parts.finish))
+    program = compiled(parts.advance)
 
-    def chunk(state, halted, data, indices, num_steps, seed):
-        inputs = _Inputs(data, indices, seed)
-        carry = begin(state, halted, inputs)
+    def advance(carry: _Carry, inputs: _Inputs, num_steps: int) -> _Carry:
         for _ in range(num_steps):
-            carry = advance(carry, inputs)
-        return finish(carry)
+            carry = program(carry, inputs)
+        return carry
 
-    return chunk
+    return advance
 
 
 def _choose(condition: Array, yes: Any, no: Any) -> Any:

@@ -12,7 +12,7 @@ from mmvae_jax.training.progress import Progress
 from mmvae_jax.types import UserError
 from tests.training import tiny
 
-TIMES = ("examples_per_second",)
+TIMES = ("examples_per_second", "data_wait_fraction")
 
 
 def lines(workdir):

@@ -76,13 +76,16 @@ def test_eight_devices_equal_one(whole, tmp_path):
     _assert_close(tmp_path, whole)
 
 
-def test_two_processes_equal_one_and_leave_a_checkpoint_for_one(whole, tmp_path, capfd):
-    status = local.main(
-        ["--num_processes=2", "--module=tests.training.tiny", "--", f"--workdir={tmp_path}"]
-    )
+@pytest.mark.parametrize(("road", "read"), [("auto", "[]"), ("host", "[4]")])
+def test_two_processes_equal_one_and_leave_a_checkpoint_for_one(whole, tmp_path, capfd, road, read):
+    arguments = [f"--workdir={tmp_path}", f"--data={road}"]
+    status = local.main(["--num_processes=2", "--module=tests.training.tiny", "--", *arguments])
     shown = capfd.readouterr().out
     assert status == 0, shown
     assert "[0] devices 2" in shown and "[1] devices 2" in shown
+    # Of the eight rows of a batch each process reads its four.
+    for process in (0, 1):
+        assert f"[{process}] rows of a batch read at once: {read}" in shown
     _assert_close(tmp_path, whole)
     variables, step = _variables(tmp_path)
     assert step == 18
@@ -92,7 +95,7 @@ def test_two_processes_equal_one_and_leave_a_checkpoint_for_one(whole, tmp_path,
         _variables(whole)[0],
     )
     # One process goes on where two ended.
-    done = _train(tmp_path, "--num_epochs=4")
+    done = _train(tmp_path, "--num_epochs=4", f"--data={road}")
     assert done.returncode == 0, done.stderr
     assert _variables(tmp_path)[1] == 24
 

@@ -7,8 +7,8 @@ import pytest
 
 from mmvae_jax import data
 from mmvae_jax.models import prepare
+from mmvae_jax.training import feeds, sharding, state, step
 from mmvae_jax.training import optimizer as optimizers
-from mmvae_jax.training import sharding, state, step
 from mmvae_jax.types import UserError
 from tests.training import tiny
 
@@ -18,7 +18,7 @@ SEED = np.uint32(3)
 @pytest.fixture(scope="module")
 def rows():
     split = tiny.dataset().splits["train"]
-    return {"x": split.x, "present": split.present}
+    return {"x": dict(split.x), "present": dict(split.present)}
 
 
 @pytest.fixture
@@ -44,16 +44,18 @@ def _assert_equal(a, b):
 
 
 def _run(model, mesh, rows, lengths, looped):
-    """The state and summaries after chunks of the given lengths."""
+    """The state and summaries after chunks of the given lengths, or lengths of their pieces."""
     current, optimizer = _start(model, mesh)
-    chunk = step.make_chunk(model, optimizer, prepare, mesh, looped=looped)
+    batch = feeds.DeviceFeed.batch
+    chunk = step.make_chunk(model, optimizer, batch, prepare, mesh, looped=looped)
     halted, start, summaries = jnp.array(False), 0, []
     for length in lengths:
-        current, halted, summary = chunk(
-            current, halted, rows, _indices(start, length), length, SEED
-        )
+        pieces = []
+        for count in np.atleast_1d(length).tolist():
+            pieces.append(((rows, _indices(start, count)), count))
+            start += count
+        current, halted, summary = chunk(current, halted, pieces, SEED)
         summaries.append(jax.device_get(summary))
-        start += length
     return current, halted, summaries
 
 
@@ -63,11 +65,11 @@ def test_chunks_of_any_length_are_equal_bit_for_bit_and_share_a_trace(rows, mesh
     before = tiny.LinearVAE.traces
     one, _, whole = _run(model, mesh, rows, (6,), looped)
     assert tiny.LinearVAE.traces == before + 1
-    many, _, parts = _run(model, mesh, rows, (1, 3, 2), looped)
+    many, _, parts = _run(model, mesh, rows, (1, (3, 2)), looped)
     assert tiny.LinearVAE.traces == before + 2
     assert int(one.step) == 6
     _assert_equal(one, many)
-    mean = sum(n * part.terms["loss"] for n, part in zip((1, 3, 2), parts, strict=True)) / 6
+    mean = sum(n * part.terms["loss"] for n, part in zip((1, 5), parts, strict=True)) / 6
     np.testing.assert_allclose(whole[0].terms["loss"], mean, rtol=1e-6)
 
 
@@ -86,7 +88,7 @@ def test_loop_and_calls_agree(rows, mesh):
 def test_non_finite_step_changes_nothing_and_halts_what_follows(rows, mesh, looped):
     good, _, _ = _run(tiny.LinearVAE(), mesh, rows, (2,), looped)
     bad = tiny.LinearVAE(break_at=2)
-    kept, halted, summaries = _run(bad, mesh, rows, (4, 2), looped)
+    kept, halted, summaries = _run(bad, mesh, rows, ((3, 1), 2), looped)
     assert bool(halted)
     _assert_equal(good, kept)
     assert [int(summary.steps) for summary in summaries] == [2, 0]
@@ -141,7 +143,7 @@ def test_terms_of_a_modality_are_averaged_where_it_is_present(mesh):
 
 
 def test_take_pads_with_weight_zero(rows):
-    batch = step.take(jax.tree.map(jnp.asarray, rows), jnp.array([7, -1], jnp.int32))
+    batch = feeds.take(jax.tree.map(jnp.asarray, rows), jnp.array([7, -1], jnp.int32))
     np.testing.assert_array_equal(batch["weight"], [1.0, 0.0])
     np.testing.assert_array_equal(batch["x"]["b"], rows["x"]["b"][[7, 0]])
     assert batch["x"]["a"].dtype == jnp.uint8

@@ -17,6 +17,7 @@ RUN = {
         "num_epochs": 3,
         "model": {"name": "mmvae_plus", "sizes": (1, 2)},
         "evaluation": {"batch_size": 10},
+        "training": {"log_every": 50, "data": "auto"},
     },
     "modalities": [{"name": "a", "shape": [4]}],
     "dataset": {"name": "d", "fingerprint": "f", "provenance": "p"},
@@ -48,6 +49,8 @@ def test_a_new_workdir_is_made_with_its_config(tmp_path):
         _changed("config", "num_epochs", value=5),
         _changed("config", "evaluation", "batch_size", value=20),
         _changed("config", "evaluation", value={"other": 1}),
+        _changed("config", "training", "data", value="host"),
+        _changed("config", "training", value={"log_every": 50}),  # from before there was a choice
         _changed("command", value="train again"),
         _changed("versions", "jax", value="2"),
         _changed("dataset", "provenance", value="q"),

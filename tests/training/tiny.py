@@ -21,7 +21,7 @@ import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
 from mmvae_jax import data
-from mmvae_jax.training import fit, initialize_distributed, prepare_workdir
+from mmvae_jax.training import fit, initialize_distributed, prepare_workdir, sharding
 from mmvae_jax.training.runtime import leave
 from mmvae_jax.types import ModalitySpec
 
@@ -131,6 +131,8 @@ def config(**changes: Any) -> ml_collections.ConfigDict:
                 "checkpoint_every": 0,
                 "steps_per_epoch": 0,
                 "batch_mix": {},
+                "data": "auto",
+                "augment": {"flip": "", "flip_together": True},
             },
         }
     )
@@ -166,6 +168,7 @@ def main() -> None:
     parser.add_argument("--kill_at", type=int, default=-1, help="step of validation to die in")
     parser.add_argument("--fail_at", type=int, default=-1)
     parser.add_argument("--num_epochs", type=int, default=3)
+    parser.add_argument("--data", default="auto")
     parser.add_argument("--coordinator_address")
     parser.add_argument("--num_processes", type=int)
     parser.add_argument("--process_id", type=int)
@@ -182,9 +185,21 @@ def main() -> None:
             leave(3)
         return {}
 
-    changes = {"num_epochs": args.num_epochs}
+    put, sizes = sharding.put_batches, set()
+
+    def noting(read, shape, mesh):
+        def noted(part):
+            found = read(part)
+            sizes.add(found.shape[1])
+            return found
+
+        return put(noted, shape, mesh)
+
+    sharding.put_batches = noting
+    changes = {"num_epochs": args.num_epochs, "training.data": args.data}
     prepare_workdir(args.workdir, {"config": config(**changes).to_dict()})
     run(args.workdir, validate=validate, **changes)
+    print(f"rows of a batch read at once: {sorted(sizes)}", flush=True)
 
 
 if __name__ == "__main__":
