@@ -124,6 +124,7 @@ def base() -> ConfigDict:
                 # "all"; "": none.
                 "flip": "",
                 "flip_together": True,  # all of a row's, or each by a draw of its own
+                "shift": 0,  # pixels by which images are moved at most; each has its own draw
             },
         }
     )

@@ -55,6 +55,7 @@ RULES: dict[str, Rule] = {
     "training.data": choice("auto", "device", "host"),
     "training.augment.flip": of_type(str),
     "training.augment.flip_together": of_type(bool),
+    "training.augment.shift": integer(0),
     "evaluation.seed": _SEED,
     "evaluation.batch_size": integer(1),
     "evaluation.split": choice("test", "validation"),
@@ -103,6 +104,7 @@ _OPTIONAL = (
     "training.data",
     "training.augment.flip",
     "training.augment.flip_together",
+    "training.augment.shift",
 )
 # Keys that hold a mapping as one value.
 _MAPPINGS = ("model.network_options", "model.modalities", "training.batch_mix")

@@ -24,6 +24,7 @@ import optax
 
 from mmvae_jax.evaluation import cache
 from mmvae_jax.evaluation.result import NotApplicable
+from mmvae_jax.training.augmentation import shifted
 from mmvae_jax.types import Array, ModalitySpec, Variables
 
 _log = logging.getLogger(__name__)
@@ -345,7 +346,8 @@ def _epoch(network, batch, state, constants, x, label, seed, progress):
         shift_key, dropout_key = jax.random.split(jax.random.fold_in(key, index))
         items, classes = x[rows], label[rows]
         if isinstance(network, _OF_IMAGES):
-            items = shifted(shift_key, items)
+            reach = (-(-items.shape[1] // 16), -(-items.shape[2] // 16))
+            items = shifted(shift_key, items, reach, mode="edge")
         items = as_float(items)
 
         def loss(params):
@@ -368,19 +370,3 @@ def as_float(x: Array) -> Array:
     if x.dtype == jnp.uint8:
         return x.astype(jnp.float32) / 255.0
     return x.astype(jnp.float32)
-
-
-def shifted(key: Array, images: Array) -> Array:
-    """Each of the images [B, H, W, C] moved by up to H / 16 rows and W / 16 columns."""
-    size, height, width, channels = images.shape
-    reach = (-(-height // 16), -(-width // 16))
-    padding = ((0, 0), (reach[0],) * 2, (reach[1],) * 2, (0, 0))
-    padded = jnp.pad(images, padding, mode="edge")
-    limits = jnp.array(reach) * 2 + 1
-    corners = jax.random.randint(key, (size, 2), 0, limits[None, :])
-
-    def crop(image, corner):
-        start = (corner[0], corner[1], jnp.zeros_like(corner[0]))
-        return jax.lax.dynamic_slice(image, start, (height, width, channels))
-
-    return jax.vmap(crop)(padded, corners)

@@ -1,10 +1,11 @@
-"""Horizontal flips: which rows, which modalities, and nothing else."""
+"""Flips and shifts: which rows, which modalities, and nothing else."""
 
 from __future__ import annotations
 
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -76,9 +77,57 @@ def test_flips_are_a_function_of_seed_step_and_place(batch):
     np.testing.assert_array_equal(flipped(other, found, "left"), rows[3, 7])
 
 
-def test_no_flips_unless_asked_for():
+def test_images_are_moved_by_whole_pixels_and_zeros_come_in(batch):
+    shifts = augmentation.from_config({"shift": 1}, SPECS)
+    found = _flip(shifts, batch, np.uint32(3), np.int32(7))
+    moves = {}
+    for name in ("left", "right"):
+        before, after = np.pad(batch["x"][name], ((0, 0), (1, 1), (1, 1), (0, 0))), found["x"][name]
+        _, height, width, _ = after.shape
+        same = [
+            (after == before[:, down : down + height, right : right + width]).all((1, 2, 3))
+            for down in range(3)
+            for right in range(3)
+        ]
+        assert (np.sum(same, 0) == 1).all()
+        moves[name] = np.argmax(same, 0)
+        share = np.bincount(moves[name], minlength=9) / B
+        assert abs(share - 1 / 9).max() < 4 * np.sqrt(8 / 81 / B)
+    # Each modality has moves of its own.
+    assert abs((moves["left"] == moves["right"]).mean() - 1 / 9) < 4 * np.sqrt(8 / 81 / B)
+    np.testing.assert_array_equal(found["x"]["vector"], batch["x"]["vector"])
+    for path in ("present", "label", "weight"):
+        jax.tree.map(np.testing.assert_array_equal, found[path], batch[path])
+
+
+def test_shifted_images_keep_their_content_and_may_repeat_their_edge():
+    images = jnp.arange(16 * 16, dtype=jnp.uint8).reshape(1, 16, 16, 1)
+    copies = jnp.repeat(images, 64, 0)
+    moved = np.asarray(augmentation.shifted(jax.random.key(0), copies, (1, 1), mode="edge"))
+    centre = moved[:, 8, 8, 0].astype(int) - (8 * 16 + 8)
+    assert set(centre) == {r * 16 + c for r in (-1, 0, 1) for c in (-1, 0, 1)}
+    assert moved.dtype == np.uint8 and set(moved[:, 0, 0, 0]) == {0, 1, 16, 17}
+
+
+def test_flips_and_shifts_together(batch):
+    both = augmentation.from_config({"flip": "left", "shift": 1}, SPECS)
+    flips, shifts = both.parts
+    flipped_first = _flip(flips, batch, np.uint32(3), np.int32(7))
+    expected = _flip(shifts, flipped_first, np.uint32(3), np.int32(7))
+    jax.tree.map(
+        np.testing.assert_array_equal, _flip(both, batch, np.uint32(3), np.int32(7)), expected
+    )
+
+
+def test_no_change_unless_asked_for():
     assert augmentation.from_config({}, SPECS) is step.unchanged
-    assert augmentation.from_config({"flip": "", "flip_together": True}, SPECS) is step.unchanged
+    nothing = {"flip": "", "flip_together": True, "shift": 0}
+    assert augmentation.from_config(nothing, SPECS) is step.unchanged
+
+
+def test_shifts_need_images():
+    with pytest.raises(UserError, match="shift is 2, but no modality is an image"):
+        augmentation.from_config({"shift": 2}, SPECS[2:])
 
 
 @pytest.mark.parametrize(
