@@ -133,7 +133,8 @@ def base() -> ConfigDict:
             "seed": 0,
             "batch_size": 256,
             "split": "test",  # test | validation: what every metric is measured on
-            "metrics": "",  # names separated by commas; "": all of evaluation/registry.py
+            # Names in evaluation/registry.py, separated by commas; "": the quick ones; "all".
+            "metrics": "",
             "num_examples": 0,  # 0: every example of it
             "bound_samples": 32,
             "likelihood_samples": 32,  # draws per example; the papers' numbers take 1000 to 5000

@@ -113,7 +113,7 @@ def test_what_cannot_be_measured_is_skipped_with_its_reason(run):
 
 @pytest.mark.slow
 def test_every_metric_and_figure_copes(run):
-    runner.evaluate(run / "run", {"metrics": "", "figures": True})
+    runner.evaluate(run / "run", {"metrics": "all", "figures": True})
     results = json.loads((run / "run" / "results.json").read_text())
     assert np.isfinite(results["probe/shared/mean"]["value"])
     assert (run / "run" / "figures" / "conditional.png").exists()

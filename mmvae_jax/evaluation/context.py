@@ -27,7 +27,8 @@ class Settings:
       seed: of every random draw, and of the classifiers.
       split: ``test``, or ``validation``: what every metric is measured on. Choices between
         models are made on ``validation``, so that none is made on the test rows.
-      metrics: names of the registry, separated by commas; empty means all.
+      metrics: names of the registry, separated by commas; empty means all but those that the
+        registry leaves out unless they are asked for, ``all`` means these too.
       num_examples: rows of it that are used; 0 means all.
       bound_samples: K of ``bound/test`` and ``bound/validation``.
       likelihood_samples: S of ``log_likelihood/...``; 1000 and more for numbers to report.

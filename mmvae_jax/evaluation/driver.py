@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from mmvae_jax.evaluation import table
 from mmvae_jax.evaluation.context import Context, Settings
-from mmvae_jax.evaluation.registry import chosen
+from mmvae_jax.evaluation.registry import ALL, ON_REQUEST, chosen
 from mmvae_jax.evaluation.result import (
     NotApplicable,
     Result,
@@ -77,11 +77,15 @@ def evaluate(
     results["seconds/evaluate"] = Result(
         value=time.monotonic() - start, how="wall clock, training of the classifiers included"
     )
+    only_some = context.settings.metrics not in ("", ALL)
+    if not only_some:
+        reason = f"takes longer: config.evaluation.metrics = {ALL!r} measures it"
+        context.skipped.update(dict.fromkeys(sorted(ON_REQUEST - metrics.keys()), reason))
     if first:
         file = results_file(context.settings.split)
         # Some metrics leave the numbers of the others as they are, if they are of the same step.
         earlier = load_results(context.workdir / file).get("step")
-        same = bool(context.settings.metrics) and earlier is not None and earlier.value == step
+        same = only_some and earlier is not None and earlier.value == step
         write_results(context.workdir / file, results, context.skipped, merge=same)
         print(table.render(results, context.skipped, context.names), flush=True)
     return results

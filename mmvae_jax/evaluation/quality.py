@@ -83,7 +83,11 @@ def classifier_quality(context: Context) -> dict[str, Result]:
         results |= _mean(f"quality/{kind}/conditional/mean", matrix, errors, len(rows), how)
         for label, sets in (("unconditional", prior), ("real", real_train)):
             found = np.array([_distance(distance, sets[name], real[name]) for name in real])
-            what = "prior samples" if label == "unconditional" else "training items, for scale"
+            what = (
+                "prior samples"
+                if label == "unconditional"
+                else "training items, which the classifier has seen, for scale"
+            )
             results |= _mean(
                 f"quality/{kind}/{label}/mean", *found.T[:, None], len(rows), f"{what}; {how}"
             )

@@ -40,18 +40,28 @@ METRICS: dict[str, Metric] = {
     "log_likelihood": likelihood.log_likelihoods,
 }
 
+ALL = "all"
+# Measured where they are named, or with ALL: on a CPU each takes seconds to compile, and what they
+# say is of use to few.
+ON_REQUEST = frozenset({"coherence/instance", "quality/classifier"})
+
 
 def chosen(names: str) -> dict[str, Metric]:
-    """The metrics of those names, separated by commas; all where there are none.
+    """The metrics of those names, separated by commas.
+
+    Where there are none, every metric but those `ON_REQUEST`; where the name is "all", these too.
 
     Raises:
       UserError: there is no metric of that name.
     """
     wanted = [name.strip() for name in names.split(",") if name.strip()]
+    if wanted == [ALL]:
+        return dict(METRICS)
     for name in wanted:
         if name not in METRICS:
             raise UserError(
                 f"config.evaluation.metrics: there is no metric {name!r}, only "
-                f"{', '.join(METRICS)}{nearest(name, METRICS)}"
+                f"{', '.join(METRICS)}, or {ALL!r} alone{nearest(name, METRICS)}"
             )
-    return {name: metric for name, metric in METRICS.items() if not wanted or name in wanted}
+    wanted = wanted or METRICS.keys() - ON_REQUEST
+    return {name: metric for name, metric in METRICS.items() if name in wanted}

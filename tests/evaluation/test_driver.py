@@ -1,16 +1,25 @@
 from __future__ import annotations
 
+import functools
 import json
 
 import numpy as np
 import pytest
 
-from mmvae_jax.evaluation import METRICS, NotApplicable, Result, evaluate, validation_bound
+from mmvae_jax.evaluation import (
+    METRICS,
+    NotApplicable,
+    Result,
+    evaluate,
+    registry,
+    validation_bound,
+)
 from mmvae_jax.evaluation.result import load_results, write_results
 from tests.evaluation import fakes
 
 CONFIG = {
     "evaluation": {
+        "metrics": "all",
         "batch_size": 16,
         "bound_samples": 3,
         "likelihood_samples": 2,
@@ -118,6 +127,23 @@ def test_some_metrics_leave_the_others_numbers_of_the_same_step(tmp_path, cache)
         results = evaluate(model, variables, fakes.dataset(), config, tmp_path, step=step)
         assert "probe/shared/mean" in results and "classifier/accuracy/a" not in results
         assert ("bound/test" in load_results(file)) == kept
+
+
+def test_some_metrics_wait_until_they_are_asked_for(monkeypatch, tmp_path, capsys):
+    ran = []
+    for name in registry.METRICS:
+        metric = functools.partial(lambda name, context: ran.append(name) or {}, name)
+        monkeypatch.setitem(registry.METRICS, name, metric)
+    model, dataset = fakes.FakeModel(fakes.specs()), fakes.dataset()
+    (tmp_path / "results.json").write_text('{"step": {"value": 7.0}, "old": {"value": 1.0}}')
+    for metrics, count in (("", 2), ("all", 0)):
+        ran.clear()
+        config = {"evaluation": {"metrics": metrics}}
+        evaluate(model, fakes.variables(), dataset, config, tmp_path, step=7)
+        skipped = json.loads((tmp_path / "results.json").read_text())["skipped"]
+        assert ran == [name for name in METRICS if name not in skipped]
+        assert len(skipped) == count and "old" not in load_results(tmp_path / "results.json")
+        assert all("metrics = 'all'" in why for why in skipped.values())
 
 
 def test_choices_are_made_on_validation_rows_into_a_file_of_their_own(tmp_path, cache, capsys):
