@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from mmvae_jax.evaluation import (
     accuracy,
+    attributes,
     bound,
     captions,
     classification,
@@ -34,6 +35,7 @@ METRICS: dict[str, Metric] = {
     "quality/classifier": quality.classifier_quality,
     "quality/reconstruction": reconstruction.reconstruction_quality,
     "classification/accuracy": classification.classification_accuracy,
+    "classification/attributes": attributes.attribute_classification,
     "captions": captions.caption_accuracy,
     "probe": probes.linear_probes,
     "bound/test": bound.test_bound,
