@@ -71,22 +71,24 @@ def write_report(
     """
     evaluation = config.get("evaluation", config)
     split = evaluation.get("split", "test")
+    file = Path(workdir) / results_file(split)
+    # What was measured before at the same step stands in the file, too.
+    results = {**load_results(file), **results}
     view = figures.view_of(model, variables, dataset, config, workdir, results)
     texts: list[Captions] = []
     if split != "test":
-        pictures, skipped = {}, dict.fromkeys(figures.FIGURES, "figures show test items")
+        pictures, skipped = {}, {"all": "figures show test items"}
     elif not evaluation.get("figures", True):
-        pictures, skipped = {}, dict.fromkeys(figures.FIGURES, "config.evaluation.figures is off")
+        pictures, skipped = {}, {"all": "config.evaluation.figures is off"}
     else:
         pictures, skipped = figures.write(view)
         texts = captions.captions(view) if len(dataset.splits["test"]) else []
-    file = view.workdir / results_file(split)
     run = read_run(view.workdir) if (view.workdir / CONFIG_FILE).exists() else {}
     content = page(
         title=_title(run, dataset),
         sections=[
             _about(run, view, results),
-            _results(view.names, {**load_results(file), **results}),
+            _results(view.names, results),
             *_parts(pictures, texts),
             _left_out(skipped, read_results(file).get("skipped", {})),
             Section("Config", sections.config_tables(run)),
