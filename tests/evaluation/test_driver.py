@@ -76,6 +76,7 @@ def test_everything_of_a_known_model(tmp_path, cache, capsys):
         "quality/ssim/b": "it is smaller than 11x11",
         "classification/accuracy": "no modality is the class label",
         "classification/attributes": "no modality holds attributes",
+        "captions": "the data set 'fake' has no captions that can be checked",
     }
     printed = capsys.readouterr().out
     assert "from a" in printed and "to v" in printed and "classifier accuracy" in printed
