@@ -43,9 +43,9 @@ METRICS: dict[str, Metric] = {
 }
 
 ALL = "all"
-# Measured where they are named, or with ALL: on a CPU each takes seconds to compile, and what they
-# say is of use to few.
-ON_REQUEST = frozenset({"coherence/instance", "quality/classifier"})
+# Measured where they are named, or with ALL: on a CPU each takes ten seconds or more to compile,
+# and a first evaluation is to end within a minute.
+ON_REQUEST = frozenset({"coherence/given", "coherence/instance", "quality/classifier"})
 
 
 def chosen(names: str) -> dict[str, Metric]:
