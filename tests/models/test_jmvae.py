@@ -367,6 +367,7 @@ def test_what_it_cannot_be_is_said():
 @pytest.mark.parametrize("dataset", sorted(common.DATASETS))
 def test_its_config_builds(dataset):
     values = config_file.get_config(f"dataset={dataset}").to_dict()
+    values["model"]["modalities"] = {}  # these are not the data set's
     image, label = ModalitySpec(name="image", shape=(28, 28, 1)), labels("label")
     assert isinstance(worlds.from_config(values, (image, label)), JMVAE)
 

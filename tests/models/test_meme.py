@@ -308,6 +308,7 @@ def test_its_config_builds(dataset, variant):
     assert values["data"].get("num_modalities", 2) == 2
     assert common.DATASETS["polymnist"].num_modalities == 5  # the shared section stays as it is
     specs = (ModalitySpec(name="a", shape=(28, 28, 3)), spec(0))
+    values["model"]["modalities"] = {}  # these are not the data set's
     model = worlds.from_config(values, specs)
     assert isinstance(model, MEME)
     assert (model.label_coefficient, model.directions) == {

@@ -30,10 +30,13 @@ def model(dataset):
 
 
 @pytest.fixture(scope="module")
-def trained(model, dataset):
+def trained(model, dataset, tmp_path_factory):
     batch = models.prepare(data.take(dataset.splits["train"], np.arange(2)))
     variables = jax.jit(model.init)(jax.random.key(0), batch)
-    return inference.Trained(model=model, variables=variables, config={"data": {}}, step=0)
+    config, folder = {"data": {}}, tmp_path_factory.mktemp("run")
+    return inference.Trained(
+        model=model, variables=variables, config=config, step=0, workdir=folder
+    )
 
 
 def test_a_text_gets_a_network_of_texts(model):
