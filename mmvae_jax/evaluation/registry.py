@@ -45,7 +45,15 @@ METRICS: dict[str, Metric] = {
 ALL = "all"
 # Measured where they are named, or with ALL: on a CPU each takes ten seconds or more to compile,
 # and a first evaluation is to end within a minute.
-ON_REQUEST = frozenset({"coherence/given", "coherence/instance", "quality/classifier"})
+ON_REQUEST = frozenset(
+    {
+        "coherence/given",
+        "coherence/instance",
+        "quality/classifier",
+        "quality/reconstruction",
+        "log_likelihood",
+    }
+)
 
 
 def chosen(names: str) -> dict[str, Metric]:
