@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from mmvae_jax.data import array_files, array_kinds, units
+from mmvae_jax.data import array_files, array_kinds, options, units
 from mmvae_jax.data.array_kinds import View
 from mmvae_jax.data.contract import SPLITS, Dataset, Split
 from mmvae_jax.types import ModalitySpec, UserError, nearest
@@ -75,11 +75,7 @@ def load(
         ("nan", nan, array_kinds.NAN),
         ("count_likelihood", count_likelihood, COUNT_LIKELIHOODS),
     ):
-        if value not in allowed:
-            raise UserError(
-                f"data.{key} is {value!r}, it must be one of {', '.join(allowed)}"
-                f"{nearest(value, allowed)}"
-            )
+        options.check_choice(key, value, allowed)
     if end_id >= 0 and pad_id < 0:
         raise UserError(
             f"data.end_id is {end_id}, but data.pad_id, what comes behind it, is not set"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmvae_jax.data import caption_grammar, shapes
+from mmvae_jax.data import caption_grammar, options, shapes
 from mmvae_jax.data.contract import SPLITS, Captions, Dataset, Split
 from mmvae_jax.types import ModalitySpec, UserError
 
@@ -67,9 +67,7 @@ def load(
     if image_size not in SIZES:
         raise UserError(f"data.image_size is {image_size}, captioned_shapes has 32 and 64")
     sizes = {"train": num_train, "validation": num_validation, "test": num_test}
-    for name, size in sizes.items():
-        if size < 1:
-            raise UserError(f"data.num_{name} is {size}, captioned_shapes needs at least 1 pair")
+    options.check_sizes("captioned_shapes", sizes, "pair")
     grammar = caption_grammar.grammar(level)
     names = [attribute.name for attribute in grammar.attributes]
     shape = next(column for column, name in enumerate(names) if name.endswith("shape"))

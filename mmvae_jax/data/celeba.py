@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mmvae_jax.data import celeba_files, celeba_views, folders, prepared
+from mmvae_jax.data import celeba_files, celeba_views, folders, options, prepared
 from mmvae_jax.data.contract import SPLITS, Dataset, Split
 from mmvae_jax.data.images import Resize
-from mmvae_jax.types import ModalitySpec, UserError, nearest
+from mmvae_jax.types import ModalitySpec, UserError
 
 SIZE = 64
 # The 18 of the 40 that MVAE takes.
@@ -78,7 +78,7 @@ def load(
       UserError: an unknown choice; files missing, damaged or not matching; nowhere to store.
     """
     del seed
-    _choose("attributes", attributes, LAYOUTS)
+    options.check_choice("attributes", attributes, LAYOUTS)
     faces = _Faces.open("celeba", dir, crop, cache_dir)
     table = celeba_files.read_attributes(faces.folder)
     for name in ATTRIBUTES:
@@ -161,7 +161,7 @@ class _Faces:
     @classmethod
     def open(cls, dataset: str, dir: str, crop: str, cache_dir: str) -> _Faces:
         """What `dir` or the environment names, once the options are known to be possible."""
-        _choose("crop", crop, tuple(CROPS))
+        options.check_choice("crop", crop, CROPS)
         return cls(folders.find(dataset, dir, "celeba", _FILES), crop, cache_dir)
 
     def pictures(self) -> prepared.Prepared:
@@ -228,11 +228,3 @@ def _fingerprint(
     sizes = [f"{faces.counts[part]}:{len(splits[part])}" for part in SPLITS]
     said = " ".join([pictures.fingerprint, *sizes, *more])
     return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
-
-
-def _choose(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UserError(
-            f"data.{key} is {value!r}, it must be one of {', '.join(allowed)}"
-            f"{nearest(value, allowed)}"
-        )

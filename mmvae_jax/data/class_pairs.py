@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mmvae_jax.data import characters, folders, gathered, idx, svhn
+from mmvae_jax.data import characters, folders, gathered, idx, options, svhn
 from mmvae_jax.data.contract import SPLITS, Dataset, Split
 from mmvae_jax.data.gathered import Gathered
 from mmvae_jax.data.splits import hold_out, look_in
-from mmvae_jax.types import ModalitySpec, UserError, nearest
+from mmvae_jax.types import ModalitySpec, UserError
 
 NUM_CLASSES = 10
 ORDERS = ("random", "index")
@@ -209,11 +209,7 @@ class _Pairing:
         for key in ("max_d", "dm"):
             if getattr(self, key) < 1:
                 raise UserError(f"data.{key} is {getattr(self, key)}, it must be at least 1")
-        if self.order not in ORDERS:
-            raise UserError(
-                f"data.order is {self.order!r}, it must be one of {', '.join(ORDERS)}"
-                f"{nearest(self.order, ORDERS)}"
-            )
+        options.check_choice("order", self.order, ORDERS)
         if self.order == "index" and self.dm > 1:
             raise UserError(
                 f"data.order is 'index', but data.dm is {self.dm}: every copy would be the same; "

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mmvae_jax.data import folders, idx, splits
+from mmvae_jax.data import folders, idx, options, splits
 from mmvae_jax.data.contract import Dataset, Split
-from mmvae_jax.types import ModalitySpec, UserError, nearest
+from mmvae_jax.types import ModalitySpec, UserError
 
 NUM_CLASSES = 10
 BINARIZE = ("none", "threshold")
@@ -125,11 +125,7 @@ def load_fashion_mnist(
 
 
 def _read(source: _Source, dir: str, sizes: Mapping[str, int], binarize: str) -> Dataset:
-    if binarize not in BINARIZE:
-        raise UserError(
-            f"data.binarize is {binarize!r}, it must be one of {', '.join(BINARIZE)}"
-            f"{nearest(binarize, BINARIZE)}"
-        )
+    options.check_choice("binarize", binarize, BINARIZE)
     files = (
         f"{source.title}'s files (train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-...)"
     )

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from mmvae_jax.data.contract import Dataset, Split
+from mmvae_jax.data.options import check_choice
 from mmvae_jax.types import ModalitySpec, UserError, nearest
 
 POLICIES = ("none", "independent", "paired", "always", "split", "labels_per_class")
@@ -58,12 +59,7 @@ class Partial:
 
     def __post_init__(self) -> None:
         for key, allowed in (("partial", POLICIES), ("rest", RESTS)):
-            value = getattr(self, key)
-            if value not in allowed:
-                raise UserError(
-                    f"data.{key} is {value!r}, it must be one of {', '.join(allowed)}"
-                    f"{nearest(value, allowed)}"
-                )
+            check_choice(key, getattr(self, key), allowed)
         observed, labels = self.observed, self.labels_per_class
         if not _is(observed, int | float) or not 0 <= observed <= 1:
             raise UserError(f"data.observed is {observed!r}, it must be a number from 0 to 1")

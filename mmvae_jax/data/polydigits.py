@@ -24,7 +24,7 @@ from concurrent import futures
 
 import numpy as np
 
-from mmvae_jax.data import backgrounds, bundled, glyphs
+from mmvae_jax.data import backgrounds, bundled, glyphs, options
 from mmvae_jax.data.contract import SPLITS, Dataset, Split
 from mmvae_jax.types import ModalitySpec, UserError
 
@@ -66,9 +66,7 @@ def load(
         raise UserError(
             f"data.num_modalities is {num_modalities}, polydigits has 2 to {MAX_MODALITIES}"
         )
-    for name, size in sizes.items():
-        if size < 1:
-            raise UserError(f"data.num_{name} is {size}, polydigits needs at least 1 tuple")
+    options.check_sizes("polydigits", sizes, "tuple")
     originals = divide(seed)
     shares = ", ".join(f"{len(originals[name]):,} digits for {name}" for name in SPLITS)
     names = tuple(f"m{m}" for m in range(num_modalities))

@@ -10,7 +10,6 @@ probable token of every position, the mean of every pixel.
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -105,12 +104,7 @@ def _means(
 
 def _judged(context: Context, images: np.ndarray) -> np.ndarray:
     """Attributes int32 [N, A] of stored images [N, H, W, C]."""
-    settings, dataset = context.settings, context.dataset
-    judge = classifiers.obtain_attributes(
-        dataset,
-        next(spec for spec in dataset.specs if spec.name == dataset.captions.image),
-        cache_dir=Path(settings.cache_dir or context.workdir / "cache"),
-        epochs=settings.classifier_epochs,
-        seed=settings.seed,
-    )
-    return classifiers.classify_all(judge, images, settings.batch_size)
+    dataset = context.dataset
+    spec = next(spec for spec in dataset.specs if spec.name == dataset.captions.image)
+    judge = classifiers.obtain_attributes(dataset, spec, **context.judging)
+    return classifiers.classify_all(judge, images, context.settings.batch_size)

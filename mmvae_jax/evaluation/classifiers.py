@@ -151,16 +151,34 @@ def classify(network: nn.Module, variables: Variables, x: Array) -> Array:
 
 def classify_all(classifier: Classifier, x: np.ndarray, batch_size: int) -> np.ndarray:
     """Classes int32 [N, ...] of stored items [N, *shape], at least one, in batches of that size."""
+    return of_stored(classify, classifier, x, batch_size)
+
+
+def of_stored(
+    answer: Callable[[nn.Module, Variables, Array], Array],
+    classifier: Classifier,
+    x: np.ndarray,
+    batch_size: int,
+) -> np.ndarray:
+    """`classify` or `features` of stored items [N, *shape], at least one: [N, ...].
+
+    Batches have one size: the last one is filled up by its last item.
+    """
     found = []
     for start in range(0, len(x), batch_size):
         rows = np.minimum(np.arange(start, start + batch_size), len(x) - 1)
-        found.append(_classify_stored(classifier.network, classifier.variables, x[rows]))
+        found.append(_of_stored(answer, classifier.network, classifier.variables, x[rows]))
     return np.concatenate(jax.device_get(found))[: len(x)]
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _classify_stored(network: nn.Module, variables: Variables, x: Array) -> Array:
-    return classify(network, variables, as_float(x))
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _of_stored(
+    answer: Callable[[nn.Module, Variables, Array], Array],
+    network: nn.Module,
+    variables: Variables,
+    x: Array,
+) -> Array:
+    return answer(network, variables, as_float(x))
 
 
 def features(network: nn.Module, variables: Variables, x: Array) -> Array:

@@ -19,8 +19,8 @@ import numpy as np
 
 from mmvae_jax.evaluation.classifiers import classify
 from mmvae_jax.evaluation.coherence import Networks, split_judges
-from mmvae_jax.evaluation.coherence_subsets import decoder_mean
 from mmvae_jax.evaluation.context import Context, first_rows, labelled, stream
+from mmvae_jax.evaluation.decoding import decoder_mean, draws_given
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean_of_cells
 from mmvae_jax.types import Array, Batch, Variables
 
@@ -101,10 +101,7 @@ def _judged(
     """(bool [2, M + 1, judges, B], float32 [M + 1, judges, B]): one batch, the last source all."""
     key = stream(seed, index)
     sources = (*((spec.name,) for spec in model.specs), tuple(spec.name for spec in model.specs))
-    drawn = [
-        model.sample_posterior(variables, jax.random.fold_in(key, place), batch, given, 1)
-        for place, given in enumerate(sources)
-    ]
+    drawn = draws_given(model, variables, key, batch, sources)
     shared = jnp.concatenate([code for code, _ in drawn])  # [M + 1, B, D]
     inferred = drawn[-1][1]
     here = jnp.stack([batch["present"][spec.name] for spec in model.specs])

@@ -19,8 +19,9 @@ import numpy as np
 from mmvae_jax.evaluation.classifiers import classify
 from mmvae_jax.evaluation.coherence import Networks, by_class, split_judges
 from mmvae_jax.evaluation.context import Context, first_rows, labelled, stream
+from mmvae_jax.evaluation.decoding import decoder_mean, draws_given
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean_of_cells
-from mmvae_jax.types import Array, Batch, ModalitySpec, Variables
+from mmvae_jax.types import Array, Batch, Variables
 
 _CODES = 4096  # of one target, decoded at once
 _MOST_MODALITIES = 7  # with 120 subsets; their number doubles with every further one
@@ -77,13 +78,6 @@ def subset_coherence(context: Context) -> dict[str, Result]:
     return results
 
 
-def decoder_mean(
-    model: Any, variables: Variables, spec: ModalitySpec, shared: Array, private: Array | None
-) -> Array:
-    """What one modality's decoder shows of codes [..., D] and [..., W]: [..., *shape]."""
-    return model.mean({spec.name: model.decode_one(variables, spec, shared, private)})[spec.name]
-
-
 def _hits(context: Context, subsets: Subsets) -> tuple[np.ndarray, np.ndarray]:
     """(whether the class is right, weight), both [subsets, M targets, N]."""
     networks, weights = split_judges(context.judges)
@@ -123,10 +117,7 @@ def _judged(
 ) -> tuple[Array, Array]:
     """(float32, whether the class is right; float32, whether that counts) [subsets, judges, B]."""
     key = stream(seed, index)
-    drawn = [
-        model.sample_posterior(variables, jax.random.fold_in(key, place), batch, given, 1)
-        for place, given in enumerate(subsets)
-    ]
+    drawn = draws_given(model, variables, key, batch, subsets)
     here = jnp.stack(
         [jnp.stack([batch["present"][name] for name in given]).all(0) for given in subsets]
     )

@@ -107,11 +107,19 @@ class Context:
             raise NotApplicable("no modality has a kind of data that can be classified")
         return {name: known[name] for name in self.names if name in known}
 
+    @property
+    def judging(self) -> dict[str, Any]:
+        """Where classifiers are kept and how they are trained: see `classifiers.obtain`."""
+        return {
+            "cache_dir": Path(self.settings.cache_dir or self.workdir / "cache"),
+            "epochs": self.settings.classifier_epochs,
+            "seed": self.settings.seed,
+        }
+
     @functools.cached_property
     def classifiers(self) -> dict[str, classifiers.Classifier]:
         """A trained classifier for each modality that can have one; trained on first use."""
         self.require_labels()
-        cache = Path(self.settings.cache_dir or self.workdir / "cache")
         found = {}
         for spec in self.dataset.specs:
             if spec.name in self.labels:
@@ -120,13 +128,7 @@ class Context:
                 )
                 continue
             try:
-                found[spec.name] = classifiers.obtain(
-                    self.dataset,
-                    spec,
-                    cache_dir=cache,
-                    epochs=self.settings.classifier_epochs,
-                    seed=self.settings.seed,
-                )
+                found[spec.name] = classifiers.obtain(self.dataset, spec, **self.judging)
             except NotApplicable as reason:
                 self.skipped[f"classifier/accuracy/{spec.name}"] = str(reason)
         return found

@@ -18,10 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmvae_jax.evaluation import distances
-from mmvae_jax.evaluation.classifiers import Classifier, as_float, features
+from mmvae_jax.evaluation.classifiers import Classifier, features, of_stored
 from mmvae_jax.evaluation.coherence import Networks, split_judges
-from mmvae_jax.evaluation.coherence_subsets import decoder_mean
 from mmvae_jax.evaluation.context import Context, first_rows, stream
+from mmvae_jax.evaluation.decoding import decoder_mean, draws_given
 from mmvae_jax.evaluation.result import NotApplicable, Result
 from mmvae_jax.types import Array, Batch, ModalitySpec, Variables
 
@@ -154,17 +154,9 @@ def _columns(context: Context, real: Mapping[str, Any]) -> list[tuple[int, str]]
 def _real(context: Context, judge: Classifier, split: Any, name: str) -> np.ndarray:
     """Features [N, F] of the items of a modality that are there."""
     x = split.x[name][np.asarray(split.present[name], bool)]
-    size = min(context.settings.batch_size, max(len(x), 1))
-    parts = []
-    for start in range(0, len(x), size):
-        rows = np.minimum(np.arange(start, start + size), len(x) - 1)
-        parts.append(np.asarray(_real_features(judge.network, judge.variables, x[rows])))
-    return np.concatenate(parts)[: len(x)] if parts else np.zeros((0, 1))
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _real_features(network: Any, variables: Variables, x: Array) -> Array:
-    return features(network, variables, as_float(x))
+    if not len(x):
+        return np.zeros((0, 1))
+    return of_stored(features, judge, x, min(context.settings.batch_size, len(x)))
 
 
 def _conditional(
@@ -200,10 +192,8 @@ def _generated(
 ) -> dict[str, Array]:
     """{target: features [M sources, B, F]} of one batch."""
     key = stream(seed, index)
-    drawn = [
-        model.sample_posterior(variables, jax.random.fold_in(key, place), batch, (spec.name,), 1)
-        for place, spec in enumerate(model.specs)
-    ]
+    sources = [(spec.name,) for spec in model.specs]
+    drawn = draws_given(model, variables, key, batch, sources)
     shared = jnp.concatenate([code for code, _ in drawn])  # [M, B, D]
     found = {}
     for place, (name, network) in enumerate(networks):
