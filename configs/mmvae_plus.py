@@ -70,7 +70,7 @@ def _for_two_cores(config: ConfigDict) -> None:
         auxiliary_scale="free",
         auxiliary_init=0.2,
     )
-    config.num_epochs = 8
+    config.num_epochs = 7
     config.objective.update({"num_samples": 1, "estimator": "iwae"})
 
 
