@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,6 @@ ATTRIBUTES = "list_attr_celeba.txt"
 LANDMARKS = "list_landmarks_align_celeba.txt"
 # As they are downloaded, lists and images lie in folders of their own.
 _PLACES = ("", "Anno", "Eval", "Img", IMAGES)
-_BLOCK = 512  # images read at a time
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -127,22 +125,18 @@ def read_images(
     """
     place = find(folder, IMAGES)
 
-    def face(name: str) -> np.ndarray:
-        picture = images.read_rgb(place / name, convert=True)
+    def face(path: Path) -> np.ndarray:
+        picture = images.read_rgb(path, convert=True)
         if picture.shape != (HEIGHT, WIDTH, 3):
             height, width = picture.shape[:2]
             raise UserError(
-                f"{place / name} has {width}x{height} pixels, the aligned images of CelebA have "
+                f"{path} has {width}x{height} pixels, the aligned images of CelebA have "
                 f"{WIDTH}x{HEIGHT}"
             )
         return resize(Image.fromarray(picture))
 
-    threads = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
-    try:
-        for start in range(0, len(names), _BLOCK):
-            yield {"image": np.stack(list(threads.map(face, names[start : start + _BLOCK])))}
-    finally:
-        threads.shutdown(cancel_futures=True)  # after an error, nobody waits for the rest
+    for pictures in images.read_blocks([place / name for name in names], face):
+        yield {"image": pictures}
 
 
 def _read(path: Path, columns: tuple[str, ...] = ()) -> Table:

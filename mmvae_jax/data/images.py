@@ -1,10 +1,10 @@
-"""Image files: background pictures of a folder, many small PNG files at once, one size for all."""
+"""Image files: background pictures of a folder, many files at once, one size for all."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +17,12 @@ from mmvae_jax.types import UserError
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 # Files that one thread reads before it reports back.
 _FILES_PER_TASK = 256
+_BLOCK = 512  # pictures that are made at a time
+
+
+def listed(folder: Path) -> list[Path]:
+    """The image files of a folder (not of those in it) by name."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
 
 
 def read_backgrounds(folder: Path, count: int, smallest: int) -> list[np.ndarray]:
@@ -28,7 +34,7 @@ def read_backgrounds(folder: Path, count: int, smallest: int) -> list[np.ndarray
     """
     if not folder.is_dir():
         raise UserError(f"data.backgrounds: there is no folder {folder}")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    paths = listed(folder)
     if len(paths) < count:
         raise UserError(
             f"data.backgrounds: {folder} holds {len(paths)} images ({', '.join(_SUFFIXES)}), "
@@ -85,6 +91,24 @@ def read_many(paths: Sequence[Path], size: int, *, title: str) -> np.ndarray:
     return pixels
 
 
+def read_blocks(
+    paths: Sequence[Path], make: Callable[[Path], np.ndarray], block: int = _BLOCK
+) -> Iterator[np.ndarray]:
+    """Blocks ``[n, ...]`` of what is made of each file, in their order, by several threads.
+
+    Args:
+      paths: of the files.
+      make: of one file; all give the same shape.
+      block: at most so many files at a time.
+    """
+    threads = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
+    try:
+        for start in range(0, len(paths), block):
+            yield np.stack(list(threads.map(make, paths[start : start + block])))
+    finally:
+        threads.shutdown(cancel_futures=True)  # after an error, nobody waits for the rest
+
+
 def _of_shape(path: Path, size: int) -> np.ndarray:
     picture = read_rgb(path)
     if picture.shape != (size, size, 3):
@@ -129,6 +153,17 @@ class Resize:
         smaller = self.resized(width, height)
         scaled = points * (np.array(smaller) / np.array([width, height]))
         return scaled - np.array(_corner(*smaller, self.size))
+
+
+@dataclasses.dataclass(frozen=True)
+class Stretch:
+    """Makes a picture a square of `size` pixels, whatever its sides are (bilinear)."""
+
+    size: int
+
+    def __call__(self, picture: Image.Image) -> np.ndarray:
+        """uint8 ``[size, size, 3]``."""
+        return np.asarray(picture.resize((self.size, self.size), Image.Resampling.BILINEAR))
 
 
 def _corner(width: int, height: int, size: int) -> tuple[int, int]:

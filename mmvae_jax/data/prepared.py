@@ -42,7 +42,8 @@ class Recipe:
       settings: values of JSON that the bytes depend on.
       sources: a hash of the sources' names, sizes and times: see `signature`.
       count: N, the number of rows.
-      shapes: of one row of every array; all are uint8.
+      shapes: of one row of every array.
+      dtype: of all arrays.
     """
 
     name: str
@@ -51,15 +52,23 @@ class Recipe:
     sources: str
     count: int
     shapes: Mapping[str, tuple[int, ...]]
+    dtype: str = "uint8"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as they come back from a file."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Recipe:
+        """Rebuilds a recipe from `to_json`."""
+        shapes = {name: tuple(shape) for name, shape in values["shapes"].items()}
+        return cls(**{**values, "shapes": shapes})
+
     @property
     def nbytes(self) -> int:
         """What the arrays take, without their headers."""
-        return self.count * sum(int(np.prod(shape)) for shape in self.shapes.values())
+        numbers = self.count * sum(int(np.prod(shape)) for shape in self.shapes.values())
+        return numbers * np.dtype(self.dtype).itemsize
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,12 +90,10 @@ def signature(files: Mapping[str, os.stat_result]) -> str:
 def obtain(above: Path, recipe: Recipe, make: Callable[[], Iterator[Block]]) -> Prepared:
     """The arrays of `recipe`: loaded where they were prepared before, else made and stored.
 
-    A progress bar is shown where standard error is a terminal.
-
     Args:
       above: the folder that prepared folders lie in; it is made where it is missing.
       recipe: what is wanted; another version, other settings or changed sources are made anew.
-      make: gives blocks of rows in their order, uint8 ``[n, *shape]`` of every array.
+      make: gives blocks of rows in their order, ``[n, *shape]`` of every array.
 
     Raises:
       UserError: the folder cannot be written, or is full; whatever `make` raises.
@@ -96,6 +103,15 @@ def obtain(above: Path, recipe: Recipe, make: Callable[[], Iterator[Block]]) -> 
     if found:
         _log.info("%s: loaded %s, prepared before", recipe.name, folder)
         return found
+    return store(above, recipe, make)
+
+
+def store(above: Path, recipe: Recipe, make: Callable[[], Iterator[Block]]) -> Prepared:
+    """Makes and stores the arrays of `recipe`, in place of what may be there; see `obtain`.
+
+    A progress bar is shown where standard error is a terminal.
+    """
+    folder = above / recipe.name
     start = time.monotonic()
     megabytes = recipe.nbytes / 1e6
     _log.info("%s: preparing %s rows (%.0f MB)", recipe.name, f"{recipe.count:,}", megabytes)
@@ -121,21 +137,25 @@ def obtain(above: Path, recipe: Recipe, make: Callable[[], Iterator[Block]]) -> 
     return found
 
 
-def _load(folder: Path, recipe: Recipe) -> Prepared | None:
-    """What the folder holds, if it is whole and just what the recipe says."""
+def read(folder: Path) -> tuple[Recipe, Prepared] | None:
+    """What the folder holds and what it was made from; None where it is not there or not whole."""
     try:
         said = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        if said["recipe"] != recipe.to_json():
-            return None
-        arrays = {}
+        recipe, arrays = Recipe.from_json(said["recipe"]), {}
         for name, shape in recipe.shapes.items():
             # A file that is shorter than its header says is refused here.
             arrays[name] = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            if arrays[name].shape != (recipe.count, *shape) or arrays[name].dtype != np.uint8:
+            if arrays[name].shape != (recipe.count, *shape) or arrays[name].dtype != recipe.dtype:
                 return None
-        return Prepared(arrays, str(said["fingerprint"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        return recipe, Prepared(arrays, str(said["fingerprint"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _load(folder: Path, recipe: Recipe) -> Prepared | None:
+    """What the folder holds, if it is whole and just what the recipe says."""
+    found = read(folder)
+    return found[1] if found and found[0].to_json() == recipe.to_json() else None
 
 
 def _store(folder: Path, recipe: Recipe, blocks: Iterator[Block]) -> None:
@@ -146,13 +166,19 @@ def _store(folder: Path, recipe: Recipe, blocks: Iterator[Block]) -> None:
     try:
         for name, shape in recipe.shapes.items():
             files[name] = (folder / f"{name}.npy").open("xb")
-            header = {"descr": "|u1", "fortran_order": False, "shape": (recipe.count, *shape)}
-            np.lib.format.write_array_header_1_0(files[name], header)
+            np.lib.format.write_array_header_1_0(
+                files[name],
+                {
+                    "descr": np.dtype(recipe.dtype).str,
+                    "fortran_order": False,
+                    "shape": (recipe.count, *shape),
+                },
+            )
         bar = tqdm(blocks, desc=recipe.name, unit="block", disable=None, leave=False)
         for block in bar:
             for name, shape in recipe.shapes.items():
                 rows = np.ascontiguousarray(block[name])
-                if rows.shape[1:] != shape or rows.dtype != np.uint8:
+                if rows.shape[1:] != shape or rows.dtype != recipe.dtype:
                     raise ValueError(f"{name}: {rows.dtype}{list(rows.shape)} is no block of it")
                 digests[name].update(rows.reshape(-1).view(np.uint8))
                 _write(files[name], rows)

@@ -10,7 +10,7 @@ from mmvae_jax.data.contract import Split
 from mmvae_jax.types import UserError
 
 # Training rows that stand in for validation where none are held out.
-_LOOK_IN = 10_000
+LOOK_IN = 10_000
 
 
 def hold_out(
@@ -27,9 +27,9 @@ def hold_out(
             f"data.num_validation is {held}, but {source} has {count} training rows in all"
         )
     rows = np.random.default_rng([seed, 0]).permutation(count)
-    return (rows[held:], rows[:held]) if held else (rows, rows[:_LOOK_IN])
+    return (rows[held:], rows[:held]) if held else (rows, rows[:LOOK_IN])
 
 
 def look_in(train: Split) -> Split:
     """Up to 10,000 training rows (whose order is random), as views: no memory is taken."""
-    return train.select(slice(0, _LOOK_IN))
+    return train.select(slice(0, LOOK_IN))
