@@ -66,6 +66,8 @@ class ModalitySpec:
         else 0.
       end_id: the token that ends a text; -1 where none does.
       pad_id: the token that fills a text up behind its end, perhaps `end_id` itself; -1: none.
+      unscored_id: the class that a categorical likelihood passes over and no encoder sees; -1:
+        none.
       num_examples: how many training examples have this modality; 0 where it is not known.
       location: of a vector's columns, in the data's units; decoders and encoders work with
         (x - location) / scale, while batches, likelihoods, means and draws have the data's units.
@@ -88,6 +90,7 @@ class ModalitySpec:
     num_classes: int = 0
     end_id: int = -1
     pad_id: int = -1
+    unscored_id: int = -1
     num_examples: int = 0
     location: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()

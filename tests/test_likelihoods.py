@@ -473,3 +473,16 @@ def test_tokens_without_an_end_or_padding_are_refused(options, said):
         tokens(**options)
     with pytest.raises(UserError, match="is of texts"):
         make("tokens", (2, 3), num_classes=4, end_id=1, pad_id=0)
+
+
+def test_a_class_that_is_not_scored_counts_nowhere(generator):
+    """Of captions as published: unknown words (0) are passed over, padding (1) is scored."""
+    published = make("categorical", (5,), num_classes=4, end_id=2, pad_id=1, unscored_id=0)
+    logits = generator.normal(size=(2, 5, 4))
+    x = np.array([[0, 3, 0, 2, 1], [0, 0, 0, 0, 0]], np.int32)
+    log_probs = scipy.special.log_softmax(logits[0], -1)
+    expected = log_probs[1, 3] + log_probs[3, 2] + log_probs[4, 1]
+    actual = published.log_prob(parameters_of(published, logits), x)
+    np.testing.assert_allclose(actual, [expected, 0.0], rtol=1e-5)
+    wrong = published.log_prob(parameters_of(published, logits), np.full((2, 5), -1, np.int32))
+    assert np.isnan(wrong).all()

@@ -20,7 +20,9 @@ class Categorical(Likelihood):
     """Class indices: one per example (shape ()) or L independent ones, say tokens (shape (L,)).
 
     The decoder gives logits [..., *shape, num_classes]. An index outside 0 .. num_classes - 1 has
-    log-likelihood NaN, so that wrong labels stop a run instead of training it.
+    log-likelihood NaN, so that wrong labels stop a run instead of training it. The class
+    `unscored_id` of the spec has log-likelihood 0, which is not the logarithm of a probability: so
+    published models treat unknown words.
     """
 
     def __post_init__(self) -> None:
@@ -56,7 +58,7 @@ class Categorical(Likelihood):
 
     def _counted(self, index: Array) -> Array:
         """Which positions have a share in the log-likelihood, of the shape of ``index``."""
-        return jnp.ones_like(index, bool)
+        return index != self.spec.unscored_id  # -1, which is no class, means none
 
     def _scores(self, logits: Array) -> Array:
         """The log-likelihood of every class, [..., C]."""

@@ -121,8 +121,11 @@ class Modalities:
     def encoder_input(self, spec: ModalitySpec, x: Array) -> Array:
         """Data as the encoder takes them.
 
-        Class indices [B, *shape] become one-hot, counts log(1 + x); vectors are standardised.
+        Class indices [B, *shape] become one-hot, counts log(1 + x); vectors are standardised. The
+        class that is not scored becomes zeros, which are no embedding.
         """
+        if spec.unscored_id >= 0:
+            x = jnp.where(x == spec.unscored_id, -1, x)
         if spec.num_classes:
             return jax.nn.one_hot(x, spec.num_classes)
         if spec.is_counts:

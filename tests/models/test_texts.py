@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,3 +104,13 @@ def test_tokens_outside_the_vocabulary_are_refused(trained):
         trained.encode({"caption": np.full((2, 6), 16)})
     with pytest.raises(UserError, match="must not be negative for tokens"):
         trained.encode({"caption": np.full((2, 6), -1)})
+
+
+def test_a_word_that_is_not_scored_has_no_embedding(model):
+    """Its one-hot row is 0, and so is what an embedding without a bias makes of it."""
+    spec = dataclasses.replace(model.specs[1], likelihood="categorical", unscored_id=0)
+    tokens = np.zeros((1, *spec.shape), np.int32)
+    tokens[0, 1:3] = 2, spec.num_classes - 1
+    found = np.asarray(model.encoder_input(spec, tokens))[0]
+    assert not found[[0, 3]].any()
+    np.testing.assert_array_equal(found[1:3], np.eye(spec.num_classes)[tokens[0, 1:3]])
