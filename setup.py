@@ -45,6 +45,14 @@ setup(
             "pytest-xdist>=3.8,<4",
             "ruff>=0.17,<0.18",
         ],
+        # For `python -m mmvae_jax.features` alone.
+        "features": [
+            "safetensors>=0.5,<1",
+            "tokenizers>=0.21,<1",
+            "torch>=2.6,<3",
+            "torchvision>=0.21,<1",
+            "transformers>=4.48,<6",
+        ],
         "cuda": ["jax[cuda12]>=0.10,<0.12"],
         "tpu": ["jax[tpu]>=0.10,<0.12"],
     },

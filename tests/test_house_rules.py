@@ -40,6 +40,7 @@ ALLOWED = {
     | {"models", "data", "training", "evaluation", "report", "inference", "configuration"},
     "entry_point": {"types"},
     "benchmark": {"types", "entry_point", "configuration", "data", "models", "training"},
+    "features": {"types", "entry_point", "data"},
     "comparison": {"types", "run_files", "report"},
     "compare": {"types", "entry_point", "run_files", "comparison"},
     "command_line": {"configuration", "types"},
