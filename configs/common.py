@@ -13,6 +13,10 @@ from mmvae_jax.types import UserError, nearest
 
 T = TypeVar("T")
 
+# What the argument string may say of a data set beside its name; what it leaves out stays as it is
+# in `DATASETS`.
+_FORMS = {"attributes": ("one", "each"), "images": ("raw", "features")}
+
 
 def parse_arg(arg: str | None, **defaults: str | int | float | bool) -> types.SimpleNamespace:
     """Parses ``"dataset=polymnist,flag=true"``, what follows the colon of ``--config=FILE:ARG``.
@@ -70,24 +74,25 @@ def start(
 
     Args:
       arg: see `parse_arg`; ``dataset=NAME``, one of `DATASETS`, is allowed in every config, and
-        with ``dataset=celeba`` also ``attributes=one|each``.
+        with some data sets what `_FORMS` names, since networks and weights go by it:
+        ``attributes=one|each`` with celeba, ``images=raw|features`` with cub and flowers.
       **defaults: keys that are allowed beside it.
 
     Raises:
       UserError: see `parse_arg` and `choose`.
     """
-    args = parse_arg(arg, dataset="polydigits", attributes="one", **defaults)
+    args = parse_arg(arg, dataset="polydigits", **dict.fromkeys(_FORMS, ""), **defaults)
     config = base()
     config.data = choose("dataset", args.dataset, DATASETS)
-    if "attributes" in config.data:
-        config.data.attributes = choose(
-            "attributes", args.attributes, {"one": "one", "each": "each"}
-        )
-    elif args.attributes != "one":
-        raise UserError(
-            f"--config argument: attributes={args.attributes} is for dataset=celeba, not for "
-            f"{args.dataset}"
-        )
+    for key, forms in _FORMS.items():
+        value = getattr(args, key)
+        if value and key not in config.data:
+            known = " and ".join(name for name, section in DATASETS.items() if key in section)
+            raise UserError(
+                f"--config argument: {key}={value} is for dataset={known}, not for {args.dataset}"
+            )
+        if value:
+            config.data[key] = choose(key, value, {form: form for form in forms})
     return config, args
 
 
@@ -217,6 +222,14 @@ _FACES = {
     "num_test": 0,
 }
 
+_CAPTIONED = {
+    "normalise": True,  # features: of images with channels normalised as in the ResNet's training
+    "cache_dir": "",  # of prepared arrays and features; "": DIR/prepared
+    "num_train": 0,  # captions; 0: all
+    "num_validation": 0,  # cub: images held out of training; 0: as published, none
+    "num_test": 0,
+}
+
 DATASETS = {
     "polydigits": _dataset(
         "polydigits", num_modalities=3, num_train=20000, num_validation=1000, num_test=2000
@@ -263,6 +276,19 @@ DATASETS = {
         **_FACES,
     ),
     "celeba_vision": _dataset("celeba_vision", **_FACES),
+    "cub": _dataset(
+        "cub",
+        images="raw",  # raw | features
+        # What has no share in a caption's likelihood: padding | unknown (words, as published)
+        unscored="padding",
+        **_CAPTIONED,
+    ),
+    "flowers": _dataset(
+        "flowers",
+        images="features",  # features | raw
+        captions="mean",  # mean | tokens: of BERT's embeddings
+        **_CAPTIONED,
+    ),
 }
 
 

@@ -73,7 +73,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
             config,
             otherwise=_for_two_cores,
             **image_sets.settings(
-                pairs=_class_pairs, digits=_several_digits, faces=_faces, views=_six_views
+                pairs=_class_pairs,
+                digits=_several_digits,
+                faces=_faces,
+                views=_six_views,
+                birds=_birds,
+                flowers=_flowers,
             ),
         )
     return config
@@ -150,3 +155,14 @@ def _faces(config: ConfigDict) -> None:
 def _six_views(config: ConfigDict) -> None:
     """Six views of a face: MVAE's 250 dimensions, beside one of ten classes."""
     image_sets.six_views(config)
+
+
+def _birds(config: ConfigDict) -> None:
+    """CUB with the sizes of MMVAE, beside one of ten classes."""
+    own = {"caption": {"private_dim": 0}}
+    image_sets.birds_and_captions(config, own=own)
+
+
+def _flowers(config: ConfigDict) -> None:
+    """Flowers: one of as many classes as there are, beside the continuous paper's dimensions."""
+    image_sets.flowers_and_captions(config, private_dim=3, categories=(102,))

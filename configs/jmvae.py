@@ -48,7 +48,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
         mnist_labels=_image_and_label,
         fashion_mnist_labels=_image_and_label,
         **image_sets.settings(
-            pairs=_class_pairs, digits=_several_digits, faces=_faces, views=_six_views
+            pairs=_class_pairs,
+            digits=_several_digits,
+            faces=_faces,
+            views=_six_views,
+            birds=_birds,
+            flowers=_flowers,
         ),
     )
     return config
@@ -103,3 +108,15 @@ def _six_views(config: ConfigDict) -> None:
     """Six views of a face as for MVAE."""
     image_sets.six_views(config, joint_hidden=512)
     config.objective.update({"alpha": 0.01, "warmup_steps": 65_100})  # 20 epochs
+
+
+def _birds(config: ConfigDict) -> None:
+    """CUB, which is not in the paper, with the sizes of MMVAE."""
+    image_sets.birds_and_captions(config, joint_hidden=512)
+    config.objective.alpha = 0.01
+
+
+def _flowers(config: ConfigDict) -> None:
+    """Flowers, which are not in the paper, with the sizes of DMVAE."""
+    image_sets.flowers_and_captions(config, joint_hidden=512)
+    config.objective.alpha = 0.01

@@ -43,7 +43,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
         mnist_labels=_image_and_label,
         fashion_mnist_labels=_image_and_label,
         **image_sets.settings(
-            pairs=_class_pairs, digits=_several_digits, faces=_faces, views=_six_views
+            pairs=_class_pairs,
+            digits=_several_digits,
+            faces=_faces,
+            views=_six_views,
+            birds=_birds,
+            flowers=_flowers,
         ),
     )
     return config
@@ -84,4 +89,16 @@ def _faces(config: ConfigDict) -> None:
 def _six_views(config: ConfigDict) -> None:
     """Six views of a face with the sizes of MVAE."""
     image_sets.six_views(config, private_dim=0)
+    config.objective.beta = 1.0
+
+
+def _birds(config: ConfigDict) -> None:
+    """CUB, which is not in the paper, with the sizes of MMVAE."""
+    image_sets.birds_and_captions(config, private_dim=0)
+    config.objective.beta = 1.0
+
+
+def _flowers(config: ConfigDict) -> None:
+    """Flowers, which are not in the paper, with the sizes of DMVAE."""
+    image_sets.flowers_and_captions(config, private_dim=0)
     config.objective.beta = 1.0

@@ -28,8 +28,8 @@ is CelebA with 18 attributes as one modality, in the paper's setting; with
 `--config.objective.weights=code` then leaves their weight of 10 out of the terms of single
 attributes and random subsets, as in the published code. `dataset=celeba_vision` has its six views
 of each face, but single views reconstruct themselves alone here, not all six as in the published
-code; `dataset=multimnist` is a fifth of the paper's 500 epochs. `docs/data.md` says what files
-these need.
+code; `dataset=multimnist` is a fifth of the paper's 500 epochs; `dataset=cub` has beta, learning
+rate and epochs of the comparison in the MMVAE+ paper. `docs/data.md` says what files these need.
 
 `--config.model.experts=qoe` replaces the product with the quotient of experts, and
 `--config.objective.unimodal_terms=false --config.objective.num_subsets=0` leaves the plain bound of
@@ -63,7 +63,12 @@ def get_config(arg: str | None = None) -> ConfigDict:
         mnist_labels=_image_and_label,
         fashion_mnist_labels=_clothes_and_label,
         **image_sets.settings(
-            pairs=_class_pairs, digits=_several_digits, faces=_faces, views=_six_views
+            pairs=_class_pairs,
+            digits=_several_digits,
+            faces=_faces,
+            views=_six_views,
+            birds=_birds,
+            flowers=_flowers,
         ),
     )
     if args.paired != 1.0:
@@ -132,3 +137,16 @@ def _six_views(config: ConfigDict) -> None:
     """Six views of a face: no random subsets."""
     image_sets.six_views(config)
     config.objective.update({"num_subsets": 0, "warmup_steps": 65_100})  # 20 epochs
+
+
+def _birds(config: ConfigDict) -> None:
+    """CUB as in the comparison in the paper of MMVAE+: beta 9, 5e-4, 150 epochs."""
+    image_sets.birds_and_captions(config)
+    config.num_epochs = 150
+    config.optimizer.learning_rate = 5e-4
+    config.objective.beta = 9.0
+
+
+def _flowers(config: ConfigDict) -> None:
+    """Flowers, which are not in the paper, with the sizes of DMVAE."""
+    image_sets.flowers_and_captions(config)

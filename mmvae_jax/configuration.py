@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from mmvae_jax import data, evaluation, models
-from mmvae_jax.data import array_kinds, arrays, celeba, class_pairs, labels, missingness
+from mmvae_jax.data import (
+    array_kinds,
+    arrays,
+    celeba,
+    class_pairs,
+    cub,
+    flowers,
+    labels,
+    missingness,
+    photographs,
+)
 from mmvae_jax.rules import Rule, choice, fail, integer, of_type, real
 from mmvae_jax.types import UserError, nearest
 
@@ -92,6 +102,9 @@ _DATA_OPTION_RULES: dict[str, Rule] = {
     "order": choice(*class_pairs.ORDERS),
     "attributes": choice(*celeba.LAYOUTS),
     "crop": choice(*celeba.CROPS),
+    "images": choice(*photographs.KINDS),
+    "unscored": choice(*cub.UNSCORED),
+    "captions": choice(*flowers.CAPTIONS),
     "nan": choice(*array_kinds.NAN),
     "count_likelihood": choice(*arrays.COUNT_LIKELIHOODS),
     "validation_fraction": real(0.0, below=1.0),

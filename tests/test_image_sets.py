@@ -11,7 +11,7 @@ import pytest
 
 from configs import mvae
 from mmvae_jax import configuration, models
-from mmvae_jax.data import celeba, celeba_views, class_pairs, multimnist
+from mmvae_jax.data import celeba, celeba_views, class_pairs, cub, flowers, multimnist
 from mmvae_jax.types import ModalitySpec, UserError
 
 CELEBA = ModalitySpec(name="image", shape=(64, 64, 3), likelihood="bernoulli")
@@ -38,6 +38,19 @@ SPECS = {
         ModalitySpec(name=name, shape=(64, 64, channels), likelihood="bernoulli")
         for name, channels in celeba_views.CHANNELS.items()
     ),
+    "cub": (cub.image_spec((64, 64, 3), "uint8"), cub.caption_spec(1590, "padding")),
+    "cub,images=features": (
+        cub.image_spec((2048,), "float32"),
+        cub.caption_spec(1590, "unknown"),
+    ),
+    "flowers": (
+        flowers.image_spec((2048,), "float32"),
+        flowers.vector_spec("caption", (768,)),
+    ),
+    "flowers,images=raw": (
+        flowers.image_spec((64, 64, 3), "uint8"),
+        flowers.vector_spec("caption", (30, 768)),
+    ),
 }
 
 
@@ -53,8 +66,7 @@ def built(name: str, dataset: str):
 
 
 def batch(specs, size: int = 2):
-    dtypes = {"bool": np.bool_, "uint8": np.uint8, "int32": np.int32}
-    x = {spec.name: np.zeros((size, *spec.shape), dtypes[spec.dtype]) for spec in specs}
+    x = {spec.name: np.zeros((size, *spec.shape), spec.dtype) for spec in specs}
     return models.prepare({"x": x, "present": {name: np.ones(size, bool) for name in x}})
 
 
@@ -86,9 +98,12 @@ def trace(name: str, dataset: str) -> dict[str, tuple[int, ...]]:
     ("name", "dataset"),
     [
         ("dmvae", "mnist_svhn"),
+        ("dmvae", "flowers,images=raw"),
         ("dmvae_hybrid", "celeba"),
+        ("meme", "cub,images=features"),
         ("meme", "mnist_svhn_text"),
         ("mmvae", "mnist_svhn"),
+        ("mmvae_plus", "cub"),
         ("mmvae_plus", "mnist_svhn_text"),
         ("mvae", "celeba,attributes=each"),
     ],
@@ -111,6 +126,9 @@ def test_likelihood_weights_of_the_papers():
         ("mvae", "celeba", [1, 10]),
         ("mvae", "celeba,attributes=each", [1, *[10] * 18]),
         ("mvae", "celeba_vision", [1] * 6),
+        ("mmvae", "cub", [32 / (64 * 64 * 3), 1]),
+        ("mmvae", "cub,images=features", [0.002, 1]),
+        ("dmvae", "flowers", [1, 1]),
     ):
         np.testing.assert_allclose(built(name, dataset)[1].weights, weights, rtol=1e-6)
 
@@ -133,6 +151,13 @@ def test_settings_of_the_papers():
     assert len(model.sees) == 1 + 1 + 19
     _, model = built("dmvae_hybrid", "celeba")
     assert model.shared.categories == (2,) * 18
+    for images, latent in (("raw", "laplace"), ("features", "normal")):
+        config, model = built("mmvae", "cub" if images == "raw" else f"cub,images={images}")
+        assert (config["objective"]["num_samples"], config["batch_size"]) == (50, 64)
+        assert (model.shared.dim, model.shared.family) == (64, latent)
+        assert model.specs[0].likelihood_scale == 0.01
+    _, model = built("dmvae", "flowers")
+    assert (model.shared.dim, [spec.private_dim for spec in model.specs]) == (64, [3, 3])
 
 
 def test_published_codes_weights_of_nineteen_terms():
@@ -143,10 +168,12 @@ def test_published_codes_weights_of_nineteen_terms():
     assert (table[0, 1:] == 10).all() and (table[1:] == 1).all()
 
 
-def test_attributes_are_celebas():
+def test_forms_belong_to_their_data_sets():
     for argument, said in (
         ("dataset=mnist_svhn,attributes=each", "attributes=each is for dataset=celeba"),
         ("dataset=celeba,attributes=all", "unknown attributes 'all'"),
+        ("dataset=celeba,images=raw", "images=raw is for dataset=cub and flowers, not for celeba"),
+        ("dataset=cub,images=pixels", "unknown images 'pixels'"),
     ):
         with pytest.raises(UserError, match=said):
             mvae.get_config(argument)
