@@ -100,12 +100,11 @@ def trace(name: str, dataset: str) -> dict[str, tuple[int, ...]]:
         ("dmvae", "mnist_svhn"),
         ("dmvae", "flowers,images=raw"),
         ("dmvae_hybrid", "celeba"),
-        ("meme", "cub,images=features"),
         ("meme", "mnist_svhn_text"),
         ("mmvae", "mnist_svhn"),
-        ("mmvae_plus", "cub"),
         ("mmvae_plus", "mnist_svhn_text"),
         ("mvae", "celeba,attributes=each"),
+        ("mvae", "cub,images=features"),
     ],
 )
 def test_a_loss_per_row(name, dataset):
