@@ -47,11 +47,11 @@ setup(
         ],
         # For `python -m mmvae_jax.features` alone.
         "features": [
-            "safetensors>=0.5,<1",
-            "tokenizers>=0.21,<1",
-            "torch>=2.6,<3",
-            "torchvision>=0.21,<1",
-            "transformers>=4.48,<6",
+            "safetensors>=0.7,<0.9",
+            "tokenizers>=0.22,<0.24",
+            "torch>=2.8,<3",
+            "torchvision>=0.23,<0.30",
+            "transformers>=5,<6",
         ],
         "cuda": ["jax[cuda12]>=0.10,<0.12"],
         "tpu": ["jax[tpu]>=0.10,<0.12"],

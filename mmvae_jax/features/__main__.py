@@ -25,7 +25,7 @@ from mmvae_jax.data import cub, flowers, frozen_features, images
 from mmvae_jax.data.captioned import CaptionedImages
 from mmvae_jax.types import UserError, nearest
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("mmvae_jax.features")  # `__name__` is "__main__"
 
 _SETS: dict[str, Callable[[str], CaptionedImages]] = {"cub": cub.files, "flowers": flowers.files}
 
@@ -62,7 +62,7 @@ def _extra(module: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise UserError(
-            f"features need PyTorch and its libraries ({error}): pip install 'mmvae_jax[features]'"
+            f"features need PyTorch and its libraries ({error}): pip install -e '.[features]'"
         ) from error
 
 

@@ -34,4 +34,4 @@ def test_without_pytorch_it_says_what_to_install(monkeypatch, tmp_path):
     folder = fake.write_cub(tmp_path / "cub")
     monkeypatch.setitem(sys.modules, "torch", None)
     line = refusal("--dataset=cub", f"--data.dir={folder}", "--weights=w.safetensors")
-    assert "pip install 'mmvae_jax[features]'" in line
+    assert "pip install -e '.[features]'" in line
