@@ -6,6 +6,7 @@ folder of features is one of `prepared`: never half a one, and it says what it w
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,23 @@ def store(
       make: gives blocks of rows in their order, float32 ``[n, *shape]``.
 
     Raises:
-      UserError: the folder cannot be written, or is full; whatever `make` raises.
+      UserError: the folder cannot be written, or is full; a number is not finite; whatever `make`
+        raises.
     """
+
+    def checked() -> Iterator[prepared.Block]:
+        for block in make():
+            if not np.isfinite(block).all():
+                raise UserError(
+                    f"{found.dataset}: the network makes features of {KINDS[kind]}s that are not "
+                    "finite: use other weights"
+                )
+            yield {ARRAY: block}
+
     above, name = found.above(cache_dir), _name(found, kind)
     count, sources = _rows(found, kind)
     recipe = prepared.Recipe(name, _VERSION, settings, sources, count, {ARRAY: shape}, "float32")
-    prepared.store(above, recipe, lambda: ({ARRAY: block} for block in make()))
+    prepared.store(above, recipe, checked)
     return above / name
 
 
@@ -66,23 +78,21 @@ def read(
       UserError: they are not there, are damaged or of another version, or of other images.
     """
     folder = found.above(cache_dir) / _name(found, kind)
-    make = f"make {{}} with: {_command(found, kind, cache_dir)}"
+    make = f"make them with: {_command(found, kind, cache_dir)}"
     if not folder.is_dir():
-        raise UserError(f"there are no features in {folder}; {make.format('them')}")
+        raise UserError(f"there are no features in {folder}; {make}")
     stored = prepared.read(folder)
     if stored is None or ARRAY not in stored[1].arrays or stored[0].dtype != "float32":
-        raise UserError(f"{folder} is damaged or holds no features; {make.format('it anew')}")
+        raise UserError(f"{folder} is damaged or holds no features; {make}")
     recipe = stored[0]
     if recipe.version != _VERSION:
         raise UserError(
-            f"{folder} has version {recipe.version} of features, {_VERSION} is needed; "
-            f"{make.format('it anew')}"
+            f"{folder} has version {recipe.version} of features, {_VERSION} is needed; {make}"
         )
     if (recipe.count, recipe.sources) != _rows(found, kind):
         raise UserError(
             f"{folder} has features of other {KINDS[kind]}s than those in {found.folder} "
-            f"({recipe.count:,}; their number, names, sizes or words differ); "
-            f"{make.format('it anew')}"
+            f"({recipe.count:,}; their number, names, sizes or words differ); {make}"
         )
     return stored
 
@@ -100,8 +110,7 @@ def _rows(found: CaptionedImages, kind: str) -> tuple[int, str]:
 
 def _command(found: CaptionedImages, kind: str, cache_dir: str) -> str:
     """What to type for these features."""
-    cache = f" --data.cache_dir={cache_dir}" if cache_dir else ""
-    return (
-        f"python -m mmvae_jax.features --dataset={found.dataset} --kind={kind} "
-        f"--data.dir={found.folder}{cache} --weights={_WEIGHTS[KINDS[kind]]}"
-    )
+    flags = [f"--dataset={found.dataset}", f"--kind={kind}", f"--data.dir={found.folder}"]
+    flags += [f"--data.cache_dir={cache_dir}"] if cache_dir else []
+    flags += [f"--weights={_WEIGHTS[KINDS[kind]]}"]
+    return shlex.join(["python", "-m", "mmvae_jax.features", *flags])

@@ -62,7 +62,7 @@ class Recipe:
     def from_json(cls, values: Mapping[str, Any]) -> Recipe:
         """Rebuilds a recipe from `to_json`."""
         shapes = {name: tuple(shape) for name, shape in values["shapes"].items()}
-        return cls(**{**values, "shapes": shapes})
+        return cls(**{**values, "shapes": shapes, "settings": dict(values["settings"])})
 
     @property
     def nbytes(self) -> int:

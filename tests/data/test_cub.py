@@ -247,8 +247,27 @@ def test_damaged_and_outdated_features_are_refused(folder, monkeypatch):
     path.write_bytes(content[:-1])
     assert "is damaged" in refusal(folder, images="features")
     path.write_bytes(content)
+    said = path.with_name("prepared.json")
+    for old, new in (('"settings": {', '"settings": 3, "a": {'), ('"count": 6', '"count": "6"')):
+        text = said.read_text()
+        assert old in text
+        said.write_text(text.replace(old, new))
+        assert "is damaged" in refusal(folder, images="features")
+        said.write_text(text)
     monkeypatch.setattr(frozen_features, "_VERSION", 2)
     assert "has version 1 of features, 2 is needed" in refusal(folder, images="features")
+
+
+def test_features_that_are_not_finite_are_refused(folder):
+    with pytest.raises(UserError, match="features of images that are not finite"):
+        put_features(folder, make=lambda: iter([np.full((6, 4), np.nan, np.float32)]))
+    assert not list((folder / "prepared").iterdir())
+
+
+def test_a_folder_with_a_strange_name(tmp_path):
+    """The command can be pasted."""
+    folder = fake.write_cub(tmp_path / "my {birds}")
+    assert f"'--data.dir={folder}'" in refusal(folder, images="features")
 
 
 def test_half_computed_features_do_not_count(folder, monkeypatch):
