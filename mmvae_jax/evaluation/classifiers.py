@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import operator
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -160,15 +161,29 @@ def of_stored(
     x: np.ndarray,
     batch_size: int,
 ) -> np.ndarray:
-    """`classify` or `features` of stored items [N, *shape], at least one: [N, ...].
+    """`classify` or `features` of stored items [N, *shape], at least one: [N, ...]."""
+    ask = functools.partial(_of_stored, answer, classifier.network, classifier.variables)
+    return in_batches(ask, x, batch_size)
 
-    Batches have one size: the last one is filled up by its last item.
+
+def in_batches(function: Callable[[Any], Array], items: Any, batch_size: int) -> np.ndarray:
+    """``function`` of rows, for any number of them: [N, ...].
+
+    Batches have one size, so that it is compiled once: the last one is filled up by its last row.
+
+    Args:
+      function: of a batch, as `items` is one; gives an array [batch_size, ...].
+      items: an array [N, ...], or a tree of such, of at least one row.
+      batch_size: rows in a batch.
     """
+    count = len(jax.tree.leaves(items)[0])
     found = []
-    for start in range(0, len(x), batch_size):
-        rows = np.minimum(np.arange(start, start + batch_size), len(x) - 1)
-        found.append(_of_stored(answer, classifier.network, classifier.variables, x[rows]))
-    return np.concatenate(jax.device_get(found))[: len(x)]
+    for start in range(0, count, batch_size):
+        rows = np.minimum(np.arange(start, start + batch_size), count - 1)
+        # To the host one by one: many batches need not fit on the device.
+        part = jax.tree.map(operator.itemgetter(rows), items)
+        found.append(jax.device_get(function(part)))
+    return np.concatenate(found)[:count]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

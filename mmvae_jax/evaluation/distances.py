@@ -15,17 +15,17 @@ def frechet(first: np.ndarray, second: np.ndarray) -> float:
 
     Too large where there are few rows: sets of different sizes do not compare.
     """
-    mean_1, mean_2 = (np.asarray(x, np.float64).mean(0) for x in (first, second))
-    cov_1, cov_2 = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (first, second))
-    # tr (C1 C2)^(1/2) is the sum of the singular values of C1^(1/2) C2^(1/2).
-    cross = np.linalg.svd(_root(cov_1) @ _root(cov_2), compute_uv=False).sum()
-    trace = np.trace(cov_1) + np.trace(cov_2) - 2 * cross
-    return float(((mean_1 - mean_2) ** 2).sum() + trace)
+    first, second = (np.asarray(x, np.float64) for x in (first, second))
+    root_1, root_2 = _root(first), _root(second)
+    # tr (C1 C2)^(1/2) is the sum of the singular values of R1 R2^T where C = R^T R.
+    cross = np.linalg.svd(root_1 @ root_2.T, compute_uv=False).sum()
+    trace = (root_1**2).sum() + (root_2**2).sum() - 2 * cross
+    return float(((first.mean(0) - second.mean(0)) ** 2).sum() + trace)
 
 
-def _root(covariance: np.ndarray) -> np.ndarray:
-    values, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+def _root(x: np.ndarray) -> np.ndarray:
+    """R [min(N, F), F] with R^T R the covariance of features [N, F]."""
+    return np.linalg.qr((x - x.mean(0)) / np.sqrt(len(x) - 1), mode="r")
 
 
 def kernel_distance(
@@ -33,22 +33,22 @@ def kernel_distance(
 ) -> tuple[float, float | None]:
     """Squared maximum mean discrepancy for the kernel (x . y / F + 1)^3, and its standard error.
 
-    The mean of unbiased estimates on disjoint blocks of ``block`` rows; one of them may be below
-    0. A row of ``first`` is never compared with its partner in ``second``, which may be the item
-    that it was generated from. No error where there is one block.
+    The mean of unbiased estimates on disjoint blocks of at least ``block`` rows; one of them may be
+    below 0. A row of ``first`` is never compared with its partner in ``second``, which may be the
+    item that it was generated from. No error where there is one block.
 
     Args:
       first: features [N, F], at least 2.
       second: as many.
-      block: rows in a block; the rows that fill no block are left out.
+      block: rows in a block; those that fill none are shared out among the blocks.
     """
-    size = min(block, len(first))
     found = []
-    for start in range(0, len(first) - size + 1, size):
-        x, y = (np.asarray(part[start : start + size], np.float64) for part in (first, second))
-        total = _kernel(x, x) + _kernel(y, y) - _kernel(x, y) - _kernel(y, x)
+    for rows in np.array_split(np.arange(len(first)), max(1, len(first) // block)):
+        x, y = (np.asarray(part[rows], np.float64) for part in (first, second))
+        across = _kernel(x, y)
+        total = _kernel(x, x) + _kernel(y, y) - across - across.T
         np.fill_diagonal(total, 0.0)
-        found.append(total.sum() / (size * (size - 1)))
+        found.append(total.sum() / (len(rows) * (len(rows) - 1)))
     error = np.std(found, ddof=1) / np.sqrt(len(found)) if len(found) > 1 else None
     return float(np.mean(found)), None if error is None else float(error)
 

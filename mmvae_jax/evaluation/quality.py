@@ -1,16 +1,18 @@
 """Do generated items look like real ones? Distances between their features and real items'.
 
 The features are the last hidden layer of the data set's own classifiers, so that numbers compare
-within one data set only: they are named ``classifier_...`` since they are not the FID and KID of
-Inception-v3. Items are decoder means, images as they would be stored in 8 bits. Three sets per
-target: given each modality (itself too, as MMVAE+ counts), from the prior, and, for scale,
-training items. One shared sample and one private code from the prior per item.
+within one data set only (they are named ``classifier_...``, since they are not FID and KID), or
+those of Inception-v3: see `inception_quality`. Items are decoder means, images as they would be
+stored in 8 bits. Three sets per target: given each modality (itself too, as MMVAE+ counts), from
+the prior, and, for scale, training items. One shared sample and one private code from the prior
+per item.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -18,102 +20,170 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmvae_jax.evaluation import distances
-from mmvae_jax.evaluation.classifiers import Classifier, features, of_stored
-from mmvae_jax.evaluation.coherence import Networks, split_judges
+from mmvae_jax.evaluation.classifiers import features, in_batches, of_stored
 from mmvae_jax.evaluation.context import Context, first_rows, stream
 from mmvae_jax.evaluation.decoding import decoder_mean, draws_given
 from mmvae_jax.evaluation.result import NotApplicable, Result
 from mmvae_jax.types import Array, Batch, ModalitySpec, Variables
 
-_CODES = 4096  # of one target, decoded at once
 _FEWEST = 50  # rows below which moments and clusters mean nothing
-_BLOCK = 100  # rows of a block of the kernel distance
+_BLOCK = 100  # rows, at least, of a block of the kernel distance
 
-# {name of the result: (features, real features) -> (value, standard error)}
+Codes = tuple[np.ndarray, dict[str, np.ndarray]]
+# {kind: ((features, real features) -> (value, standard error), a few words)}
 Distance = Callable[[np.ndarray, np.ndarray], tuple[float, float | None]]
 DISTANCES: dict[str, tuple[Distance, str]] = {
-    "classifier_frechet": (
+    "frechet": (
         lambda x, y: (distances.frechet(x, y), None),
-        "Frechet distance of classifier features (not FID), no error known, too large by what "
-        "few rows add",
+        "Frechet distance{}, no error known, too large by what few rows add",
     ),
-    "classifier_kid": (
+    "kernel": (
         lambda x, y: distances.kernel_distance(x, y, _BLOCK),
-        f"squared kernel distance of classifier features (not KID), unbiased, blocks of {_BLOCK}",
+        f"squared kernel distance{{}}, unbiased, blocks of {_BLOCK}",
     ),
 }
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class FeatureSpace:
+    """Features of one kind, and what distances between them are called.
+
+    Attributes:
+      label: of what is skipped: ``quality/<...>``.
+      features: {modality: stored items [N, *shape], at least one -> features [N, F]}.
+      names: what "frechet", "kernel", "precision" and "recall" are called in the results.
+      said: a few words on the features.
+      notes: {"frechet" or "kernel": words on this distance of such features}.
+      real: a few words on training items as seen by them.
+    """
+
+    label: str
+    features: Mapping[str, Callable[[np.ndarray], np.ndarray]]
+    names: Mapping[str, str]
+    said: str
+    notes: Mapping[str, str]
+    real: str
 
 
 def classifier_quality(context: Context) -> dict[str, Result]:
     """``quality/classifier_frechet/...``, ``quality/classifier_kid/...`` and precision and recall.
 
-    Of each distance ``conditional/matrix`` [M sources, M targets] (NaN where there is no
-    classifier), ``conditional/mean`` (over sources, then targets), ``unconditional/mean`` and
-    ``real/mean``, of training items; ``quality/classifier_precision/unconditional`` and
-    ``quality/classifier_recall/unconditional``, means over targets.
+    See `measured`; ``quality/classifier_precision/unconditional`` and
+    ``quality/classifier_recall/unconditional``.
     """
     judges = context.classifiers
     if not judges:
         raise NotApplicable("no modality has a kind of data that a classifier is trained on")
+
+    def of(judge: Any) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda x: of_stored(features, judge, x, min(context.settings.batch_size, len(x)))
+
+    space = FeatureSpace(
+        label="quality/classifier",
+        features={name: of(judge) for name, judge in judges.items()},
+        names={
+            "frechet": "classifier_frechet",
+            "kernel": "classifier_kid",
+            "precision": "classifier_precision",
+            "recall": "classifier_recall",
+        },
+        said="classifier features",
+        notes={"frechet": " (not FID)", "kernel": " (not KID)"},
+        real="training items, which the classifier has seen, for scale",
+    )
+    return measured(context, space)
+
+
+def measured(context: Context, space: FeatureSpace) -> dict[str, Result]:
+    """Distances of generated to real items, by ``quality/<name of the distance>/...``.
+
+    Of each distance ``conditional/matrix`` [M sources, M targets] (NaN where there are no
+    features), ``conditional/mean`` (over sources, the target itself among them, then targets: as
+    MMVAE+ counts), ``conditional/cross`` (the same without the target itself),
+    ``unconditional/mean`` and ``real/mean``, of training items; precision and recall
+    ``.../unconditional``, means over targets.
+
+    Every row counts that `Settings.quality_examples` lets in. One set of features is held beside
+    those of the real items.
+
+    Raises:
+      NotApplicable: no modality has enough items.
+    """
     rows = first_rows(context.rows, context.settings.quality_examples or len(context.rows))
-    real = {name: _real(context, judge, rows, name) for name, judge in judges.items()}
-    few = {name: len(x) for name, x in real.items() if len(x) < _FEWEST}
-    for name, count in few.items():
-        context.skipped[f"quality/classifier/{name}"] = f"{count} items are fewer than {_FEWEST}"
-        del real[name]
+    real = {name: _items(rows, name) for name in space.features}
+    for name in [name for name, x in real.items() if len(x) < _FEWEST]:
+        count = len(real.pop(name))
+        context.skipped[f"{space.label}/{name}"] = f"{count} items are fewer than {_FEWEST}"
     if not real:
         raise NotApplicable(f"no modality has {_FEWEST} {context.settings.split} items")
-    judges = {name: judges[name] for name in real}
-    generated, present = _conditional(context, judges, rows)
-    prior = _unconditional(context, judges, len(rows))
-    train = first_rows(context.dataset.splits["train"], len(rows))
-    real_train = {name: _real(context, judge, train, name) for name, judge in judges.items()}
-
+    codes, prior = _codes(context, rows), _unconditional(context, tuple(real), len(rows))
+    size = len(context.names)
+    # Rows: given each modality, from the prior, training items.
+    found = {kind: np.full((2, size + 2, size), np.nan) for kind in DISTANCES}
+    curves = []
+    for column, name in enumerate(context.names):
+        if name not in real:
+            continue
+        known = space.features[name](real[name])
+        for row, items in enumerate(_compared(context, rows, name, codes, prior)):
+            count = min(len(items), len(known))
+            if count < _FEWEST:
+                continue
+            seen = space.features[name](items[:count])
+            for kind, (distance, _) in DISTANCES.items():
+                value, error = distance(seen, known[:count])
+                found[kind][:, row, column] = value, np.nan if error is None else error
+            if row == size:
+                seed = context.settings.seed
+                curves.append(distances.precision_and_recall(known[:count], seen, seed=seed))
     results: dict[str, Result] = {}
-    for kind, (distance, said) in DISTANCES.items():
-        how = f"{said}; {len(rows)} {context.settings.split} rows; private codes from the prior"
-        matrix, errors = np.full((2, len(context.names), len(context.names)), np.nan)
-        for column, name in _columns(context, real):
-            for row in range(len(context.names)):
-                found = _distance(distance, generated[name][row][present[row]], real[name])
-                matrix[row, column], errors[row, column] = found
-        results[f"quality/{kind}/conditional/matrix"] = Result(
-            values=matrix, standard_error=errors, n=len(rows), how=f"{how}; rows: given"
+    for kind in DISTANCES:
+        results |= _results(context, space, kind, *found[kind], len(rows))
+    return results | _precision_and_recall(space, curves, min(len(x) for x in real.values()))
+
+
+def _results(
+    context: Context,
+    space: FeatureSpace,
+    kind: str,
+    values: np.ndarray,
+    errors: np.ndarray,
+    count: int,
+) -> dict[str, Result]:
+    """The results of one distance from ``values`` and ``errors`` [M + 2, M]."""
+    size, name = len(context.names), f"quality/{space.names[kind]}"
+    what = f" of {space.said}{space.notes[kind]}"
+    how = (
+        f"{DISTANCES[kind][1].format(what)}; {count} {context.settings.split} rows; decoder means, "
+        "private codes from the prior"
+    )
+    results = {
+        f"{name}/conditional/matrix": Result(
+            values=values[:size], standard_error=errors[:size], n=count, how=f"{how}; rows: given"
         )
-        results |= _mean(f"quality/{kind}/conditional/mean", matrix, errors, len(rows), how)
-        for label, sets in (("unconditional", prior), ("real", real_train)):
-            found = np.array([_distance(distance, sets[name], real[name]) for name in real])
-            what = (
-                "prior samples"
-                if label == "unconditional"
-                else "training items, which the classifier has seen, for scale"
-            )
-            results |= _mean(
-                f"quality/{kind}/{label}/mean", *found.T[:, None], len(rows), f"{what}; {how}"
-            )
-    return results | _precision_and_recall(context, real, prior)
+    }
+    given, of_given = values[:size], errors[:size]
+    others = np.where(np.eye(size, dtype=bool), np.nan, given)
+    for label, part, part_errors, said in (
+        ("conditional/mean", given, of_given, "over sources, the target too, and targets"),
+        ("conditional/cross", others, of_given, "over sources but the target, and targets"),
+        ("unconditional/mean", values[[size]], errors[[size]], "prior samples"),
+        ("real/mean", values[[size + 1]], errors[[size + 1]], space.real),
+    ):
+        results |= _mean(f"{name}/{label}", part, part_errors, count, f"{said}; {how}")
+    return results
 
 
 def _precision_and_recall(
-    context: Context, real: Mapping[str, np.ndarray], prior: Mapping[str, np.ndarray]
+    space: FeatureSpace, curves: list[tuple[float, float]], count: int
 ) -> dict[str, Result]:
-    found = []
-    for name, x in real.items():
-        count = min(len(x), len(prior[name]))
-        found.append(
-            distances.precision_and_recall(
-                x[:count], prior[name][:count], seed=context.settings.seed
-            )
-        )
-    how = (
-        "prior samples, classifier features, 20 clusters, 5 runs; mean over targets, no error known"
-    )
+    how = f"prior samples, {space.said}, 20 clusters, 5 runs; mean over targets, no error known"
     return {
-        f"quality/classifier_{label}/unconditional": Result(
-            value=float(np.mean(values)), n=min(len(x) for x in real.values()), how=f"{text}; {how}"
+        f"quality/{space.names[label]}/unconditional": Result(
+            value=float(np.mean(values)), n=count, how=f"{text}; {how}"
         )
         for label, text, values in zip(
-            ("precision", "recall"), ("F_1/8", "F_8"), np.transpose(found), strict=True
+            ("precision", "recall"), ("F_1/8", "F_8"), np.transpose(curves), strict=True
         )
     }
 
@@ -135,116 +205,98 @@ def _mean(name: str, values: np.ndarray, errors: np.ndarray, n: int, how: str) -
     return {name: Result(value=value, standard_error=error, n=n, how=how)}
 
 
-def _distance(distance: Distance, found: np.ndarray, real: np.ndarray) -> tuple[float, float]:
-    """(distance, its error) of as many rows of both; NaN where there are too few, or no error."""
-    count = min(len(found), len(real))
-    if count < _FEWEST:
-        return np.nan, np.nan
-    value, error = distance(found[:count], real[:count])
-    return value, np.nan if error is None else error
+# --- items ----------------------------------------------------------------------------------------
 
 
-def _columns(context: Context, real: Mapping[str, Any]) -> list[tuple[int, str]]:
-    return [(index, name) for index, name in enumerate(context.names) if name in real]
+def _items(split: Any, name: str) -> np.ndarray:
+    """The items [N, *shape] of a modality that are there."""
+    return split.x[name][np.asarray(split.present[name], bool)]
 
 
-# --- features -------------------------------------------------------------------------------------
+def _compared(
+    context: Context, rows: Any, name: str, codes: Codes, prior: Mapping[str, np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Items [N, *shape] of a target: given each modality in turn, prior samples, training items."""
+    spec = next(spec for spec in context.model.specs if spec.name == name)
+    decode = functools.partial(_decoded, context.model, spec, context.variables)
+    shared, private = codes
+    for row, source in enumerate(context.names):
+        there = np.flatnonzero(rows.present[source])
+        if len(there) < _FEWEST:
+            yield np.zeros((0, *spec.shape))
+            continue
+        own = private[name][row][there] if name in private else None
+        size = min(context.settings.batch_size, len(there))
+        yield in_batches(decode, (shared[row][there], own), size)
+    yield prior[name]
+    yield _items(first_rows(context.dataset.splits["train"], len(rows)), name)
 
 
-def _real(context: Context, judge: Classifier, split: Any, name: str) -> np.ndarray:
-    """Features [N, F] of the items of a modality that are there."""
-    x = split.x[name][np.asarray(split.present[name], bool)]
-    if not len(x):
-        return np.zeros((0, 1))
-    return of_stored(features, judge, x, min(context.settings.batch_size, len(x)))
-
-
-def _conditional(
-    context: Context, judges: Mapping[str, Classifier], rows: Any
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """({target: features [M sources, N, F]}, bool [M sources, N] whether the source is there)."""
-    networks, weights = split_judges(judges)
-    size = max(1, min(context.settings.batch_size, _CODES // len(context.names)))
+def _codes(context: Context, rows: Any) -> Codes:
+    """One draw per row given each modality: shared [M sources, N, D], private [M sources, N, W]."""
     seed = context.seed_for("quality/conditional")
     parts = [
-        jax.device_get(
-            _generated(
-                context.model, networks, context.variables, weights, seed, np.uint32(i), batch
-            )
-        )
-        for i, batch in enumerate(context.batches(rows, size))
+        jax.device_get(_drawn(context.model, context.variables, seed, np.uint32(i), batch))
+        for i, batch in enumerate(context.batches(rows))
     ]
-    found = {
-        name: np.concatenate([part[name] for part in parts], 1)[:, : len(rows)] for name in judges
-    }
-    return found, np.stack([np.asarray(rows.present[name], bool) for name in context.names])
+    return jax.tree.map(lambda *part: np.concatenate(part, 1)[:, : len(rows)], *parts)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _generated(
-    model: Any,
-    networks: Networks,
-    variables: Variables,
-    weights: Mapping[str, Variables],
-    seed: Array,
-    index: Array,
-    batch: Batch,
-) -> dict[str, Array]:
-    """{target: features [M sources, B, F]} of one batch."""
+@functools.partial(jax.jit, static_argnums=0)
+def _drawn(
+    model: Any, variables: Variables, seed: Array, index: Array, batch: Batch
+) -> tuple[Array, dict[str, Array]]:
+    """Of one batch: a shared code given each modality, and of each target one from its prior."""
     key = stream(seed, index)
     sources = [(spec.name,) for spec in model.specs]
     drawn = draws_given(model, variables, key, batch, sources)
     shared = jnp.concatenate([code for code, _ in drawn])  # [M, B, D]
-    found = {}
-    for place, (name, network) in enumerate(networks):
-        spec = next(spec for spec in model.specs if spec.name == name)
-        private = None
-        if name in drawn[0][1]:
-            space = model.private_space(spec)
-            rng = jax.random.fold_in(key, len(model.specs) + place)
-            private = space.sample(space.prior(shared.shape[:2]), rng)
-        shown = decoder_mean(model, variables, spec, shared, private)
-        found[name] = features(network, weights[name], stored(spec, shown))
-    return found
+    private = {}
+    for place, spec in enumerate(model.specs, len(sources)):
+        if spec.name in drawn[0][1]:
+            space, rng = model.private_space(spec), jax.random.fold_in(key, place)
+            private[spec.name] = space.sample(space.prior(shared.shape[:2]), rng)
+    return shared, private
 
 
-def _unconditional(
-    context: Context, judges: Mapping[str, Classifier], count: int
-) -> dict[str, np.ndarray]:
-    """{target: features [N, F]} of ``count`` draws from the prior."""
-    networks, weights = split_judges(judges)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _decoded(
+    model: Any, spec: ModalitySpec, variables: Variables, codes: tuple[Array, Array | None]
+) -> Array:
+    """Items [B, *shape] of codes [B, D] and [B, W]."""
+    return stored(spec, decoder_mean(model, variables, spec, *codes))
+
+
+def _unconditional(context: Context, names: tuple[str, ...], count: int) -> dict[str, np.ndarray]:
+    """{target: items [N, *shape]} of ``count`` draws from the prior."""
     size = min(context.settings.batch_size, count)
     seed = context.seed_for("quality/unconditional")
     parts = [
         jax.device_get(
-            _from_prior(
-                context.model, networks, size, context.variables, weights, seed, np.uint32(i)
-            )
+            _from_prior(context.model, names, size, context.variables, seed, np.uint32(i))
         )
         for i in range(-(-count // size))
     ]
-    return {name: np.concatenate([part[name] for part in parts])[:count] for name in judges}
+    return {name: np.concatenate([part[name] for part in parts])[:count] for name in names}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _from_prior(
     model: Any,
-    networks: Networks,
+    names: tuple[str, ...],
     count: int,
     variables: Variables,
-    weights: Mapping[str, Variables],
     seed: Array,
     index: Array,
 ) -> dict[str, Array]:
-    """{target: features [count, F]} of draws from the prior."""
+    """{target: items [count, *shape]} of draws from the prior."""
     generated = model.generate(variables, stream(seed, index), count)
     specs = {spec.name: spec for spec in model.specs}
-    return {
-        name: features(network, weights[name], stored(specs[name], generated[name]))
-        for name, network in networks
-    }
+    return {name: stored(specs[name], generated[name]) for name in names}
 
 
 def stored(spec: ModalitySpec, x: Array) -> Array:
-    """What is left of decoder means once they are stored: images have 256 levels in [0, 1]."""
-    return jnp.round(jnp.clip(x, 0.0, 1.0) * 255.0) / 255.0 if spec.dtype == "uint8" else x
+    """Decoder means as they would be stored: images in [0, 1] as the nearest of 256 levels."""
+    if spec.dtype != "uint8":
+        return x
+    return jnp.round(jnp.clip(x, 0.0, 1.0) * 255.0).astype(jnp.uint8)

@@ -31,6 +31,12 @@ def test_frechet_distance_against_moments_and_a_matrix_root():
     )
     few = np.ones((60, 3)) * np.arange(60)[:, None]  # of rank 1
     assert distances.frechet(few, few) == pytest.approx(0, abs=1e-6)
+    wide = generator.normal(size=(4, 7)), generator.normal(size=(6, 7))  # more features than rows
+    cov_x, cov_y = (np.cov(part.T) for part in wide)
+    root = np.sqrt(np.maximum(np.linalg.eigvals(cov_x @ cov_y).real, 0)).sum()
+    means = ((wide[0].mean(0) - wide[1].mean(0)) ** 2).sum()
+    expected = means + np.trace(cov_x + cov_y) - 2 * root
+    assert distances.frechet(*wide) == pytest.approx(expected, rel=1e-6)
 
 
 def test_kernel_distance_pair_by_pair():
@@ -41,8 +47,8 @@ def test_kernel_distance_pair_by_pair():
         return (a @ b / 3 + 1) ** 3
 
     blocks = []
-    for start in (0, 5):
-        pairs = [(i, j) for i in range(start, start + 5) for j in range(start, start + 5) if i != j]
+    for rows in (range(6), range(6, 11)):  # the row that fills no block is in the first
+        pairs = [(i, j) for i in rows for j in rows if i != j]
         blocks.append(
             np.mean(
                 [
@@ -148,26 +154,32 @@ def test_distances_of_what_is_generated(monkeypatch):
     def seen(name, x):
         return np.asarray(fakes.nearest(jnp.asarray(items[name]), jnp.asarray(x)))
 
+    bright = stored(given.model.specs[0], jnp.asarray(items["a"] + 0.3))
+
     real = {
         "a": seen("a", given.rows.x["a"][25:].astype(np.float32) / 255),
         "v": seen("v", given.rows.x["v"]),
     }
     shown = {
-        "a": seen("a", np.asarray(stored(given.model.specs[0], jnp.asarray(items["a"] + 0.3)))),
+        "a": seen("a", np.asarray(bright, np.float32) / 255),
         "v": seen("v", items["v"] + np.float32(0.3)),
     }
-    for kind in ("frechet", "kid"):
+    for kind, distance in (("frechet", "frechet"), ("kid", "kernel")):
         matrix = found[f"quality/classifier_{kind}/conditional/matrix"].values
         assert np.isnan(matrix[:, 2]).all() and np.isfinite(matrix[:, :2]).all()
         for row, first in enumerate((25, 0, 0)):
             for column, name in enumerate(("a", "v")):
                 count = min(60 - first, len(real[name]))
                 x, y = shown[name][label[first:]][:count], real[name][:count]
-                one, _ = quality.DISTANCES[f"classifier_{kind}"][0](x, y)
+                one, _ = quality.DISTANCES[distance][0](x, y)
                 assert matrix[row, column] == pytest.approx(one, rel=1e-3), (row, name)
         mean = found[f"quality/classifier_{kind}/conditional/mean"]
         assert mean.value == pytest.approx(matrix[:, :2].mean(), rel=1e-6)
         assert (mean.standard_error is None) == (kind == "frechet")
+        own = np.diagonal(matrix)[:2]
+        others = (matrix[:, :2].sum(0) - own).mean() / 2
+        cross = found[f"quality/classifier_{kind}/conditional/cross"]
+        assert cross.value == pytest.approx(others, rel=1e-6)
         real_items = found[f"quality/classifier_{kind}/real/mean"].value
         assert real_items < found[f"quality/classifier_{kind}/unconditional/mean"].value
     assert found["quality/classifier_precision/unconditional"].value < 0.9
@@ -184,7 +196,7 @@ def test_too_few_items_for_a_distance():
 def test_images_are_judged_as_they_would_be_stored():
     image = ModalitySpec(name="a", shape=(2, 2, 1))
     found = stored(image, jnp.array([-0.2, 0.5001, 1.3]))
-    np.testing.assert_allclose(found, [0, 128 / 255, 1], atol=1e-6)
+    np.testing.assert_array_equal(found, np.uint8([0, 128, 255]))
     vector = dataclasses.replace(image, shape=(3,), dtype="float32")
     np.testing.assert_array_equal(stored(vector, jnp.array([-0.2, 7.0])), np.float32([-0.2, 7]))
 
