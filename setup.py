@@ -32,6 +32,7 @@ setup(
         "optax>=0.2.6,<0.3",
         "orbax-checkpoint>=0.11.30,<0.13",
         "pillow>=12,<14",
+        "safetensors>=0.8,<0.9",
         "scikit-learn>=1.7,<2",
         "scipy>=1.16,<2",
         "tensorboardX>=2.6.4,<3",
@@ -53,6 +54,9 @@ setup(
             "torchvision>=0.23,<0.30",
             "transformers>=5,<6",
         ],
+        # To convert a published checkpoint, once: python -m mmvae_jax.convert_inception. Earlier
+        # versions could be made to run code by a file of weights.
+        "inception": ["torch>=2.6,<3"],
         "cuda": ["jax[cuda12]>=0.10,<0.12"],
         "tpu": ["jax[tpu]>=0.10,<0.12"],
     },

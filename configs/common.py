@@ -146,6 +146,7 @@ def base() -> ConfigDict:
             "likelihood_examples": 100,  # 0: every example
             "coherence_subsets": 500,  # examples for coherence given several modalities; 0: all
             "quality_examples": 500,  # for distances between features; 0: every example
+            "inception": "",  # weights for FID and KID, see docs/evaluation.md; "": neither
             "probe_train": 5000,  # training examples for the linear probes; 0: all
             "classifier_epochs": 0,  # 0: chosen from the data set's size
             "cache_dir": "",  # "": WORKDIR/cache

@@ -76,6 +76,7 @@ RULES: dict[str, Rule] = {
     "evaluation.likelihood_examples": integer(0),
     "evaluation.coherence_subsets": integer(0),
     "evaluation.quality_examples": integer(0),
+    "evaluation.inception": of_type(str),
     "evaluation.probe_train": integer(0),
     "evaluation.classifier_epochs": integer(0),
     "evaluation.cache_dir": of_type(str),
@@ -118,6 +119,7 @@ _OPTIONAL = (
     "training.augment.flip",
     "training.augment.flip_together",
     "training.augment.shift",
+    "evaluation.inception",
 )
 # Keys that hold a mapping as one value.
 _MAPPINGS = ("model.network_options", "model.modalities", "training.batch_mix")

@@ -43,6 +43,7 @@ ALLOWED = {
     "features": {"types", "entry_point", "data"},
     "comparison": {"types", "run_files", "report"},
     "compare": {"types", "entry_point", "run_files", "comparison"},
+    "convert_inception": {"types", "entry_point", "run_files", "evaluation"},
     "command_line": {"configuration", "types"},
     "main": {"command_line", "entry_point", "runner", "training", "types"},
     "__init__": {"inference"},

@@ -69,6 +69,9 @@ _FAMILIES = (
     ("quality/classifier_frechet/", LOWER, 2),
     ("quality/classifier_kid/", LOWER, 3),
     ("quality/classifier_", HIGHER, 3),  # precision and recall
+    ("quality/fid/", LOWER, 2),
+    ("quality/kid/", LOWER, 4),
+    ("quality/inception_", HIGHER, 3),  # precision and recall
     ("quality/mse/", LOWER, 4),
     ("quality/ssim/", HIGHER, 3),
     ("seconds/", NEITHER, 0),

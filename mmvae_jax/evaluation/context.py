@@ -13,7 +13,8 @@ import jax
 import numpy as np
 
 from mmvae_jax import data, models
-from mmvae_jax.evaluation import classifiers
+from mmvae_jax.evaluation import classifiers, inception_weights
+from mmvae_jax.evaluation.inception import Inception
 from mmvae_jax.evaluation.result import NotApplicable
 from mmvae_jax.types import Batch, Variables
 
@@ -35,6 +36,7 @@ class Settings:
       likelihood_examples: rows that it is measured on; 0 means all.
       coherence_subsets: rows that ``coherence/given/...`` is measured on; 0 means all.
       quality_examples: rows that distances between features are measured on; 0 means all.
+      inception: file with the weights of Inception-v3, for FID and KID; empty means none.
       probe_train: training rows that the linear probes learn from; 0 means all.
       classifier_epochs: passes over the training items when a classifier is trained; 0 means
         chosen from their number.
@@ -51,6 +53,7 @@ class Settings:
     likelihood_examples: int = 100
     coherence_subsets: int = 500
     quality_examples: int = 500
+    inception: str = ""
     probe_train: int = 5000
     classifier_epochs: int = 0
     cache_dir: str = ""
@@ -132,6 +135,11 @@ class Context:
             except NotApplicable as reason:
                 self.skipped[f"classifier/accuracy/{spec.name}"] = str(reason)
         return found
+
+    @functools.cached_property
+    def inception(self) -> Inception:
+        """Inception-v3 with the weights of ``settings.inception``, read on first use."""
+        return inception_weights.read(self.settings.inception)
 
     def require_labels(self) -> None:
         """Raises `NotApplicable` where the dataset has no classes."""

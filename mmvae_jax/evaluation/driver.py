@@ -69,6 +69,8 @@ def evaluate(
     first = jax.process_index() == 0
     results: dict[str, Result] = {}
     metrics = chosen(context.settings.metrics)
+    if "quality/inception" in metrics and context.settings.inception:
+        _ = context.inception  # a bad file is found before minutes are spent on the others
     with tqdm(metrics.items(), desc="evaluate", disable=None if first else True) as progress:
         for name, metric in progress:
             progress.set_postfix_str(name)

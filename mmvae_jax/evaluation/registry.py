@@ -14,6 +14,7 @@ from mmvae_jax.evaluation import (
     coherence_instances,
     coherence_subsets,
     diversity,
+    inception_quality,
     likelihood,
     probes,
     quality,
@@ -33,6 +34,7 @@ METRICS: dict[str, Metric] = {
     "coherence/instance": coherence_instances.instance_coherence,
     "diversity/conditional": diversity.conditional_diversity,
     "quality/classifier": quality.classifier_quality,
+    "quality/inception": inception_quality.inception_quality,
     "quality/reconstruction": reconstruction.reconstruction_quality,
     "classification/accuracy": classification.classification_accuracy,
     "classification/attributes": attributes.attribute_classification,
@@ -50,6 +52,7 @@ ON_REQUEST = frozenset(
         "coherence/given",
         "coherence/instance",
         "quality/classifier",
+        "quality/inception",
         "quality/reconstruction",
         "log_likelihood",
     }

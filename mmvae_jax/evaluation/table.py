@@ -11,6 +11,7 @@ from mmvae_jax.evaluation.result import Result
 
 _COHERENCE = "coherence/conditional/matrix"
 _DIVERSITY = "diversity/conditional/matrix"
+_FID = "quality/fid/conditional/matrix"
 _ERRORS = "± standard error over rows (tuples) of the data, or over draws, as if independent"
 
 
@@ -33,6 +34,8 @@ def render(results: Mapping[str, Result], skipped: Mapping[str, str], names: Seq
     if _DIVERSITY in results:
         rows = _given(results[_DIVERSITY], names)
         lines += ["", *matrix_lines("variance between draws for one input", rows, names, 4)]
+    if _FID in results:
+        lines += ["", *matrix_lines("FID", _given(results[_FID], names), names, 2)]
     if skipped:
         lines += ["", *(f"{name:<{width}}  skipped: {why}" for name, why in skipped.items())]
     if any(result.standard_error is not None for result in scalars.values()):

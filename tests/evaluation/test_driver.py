@@ -29,6 +29,11 @@ CONFIG = {
 }
 
 
+NO_WEIGHTS = (
+    "config.evaluation.inception names no weights; docs/evaluation.md says how to make them"
+)
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
@@ -74,6 +79,7 @@ def test_everything_of_a_known_model(tmp_path, cache, capsys):
         "probe/private/v": "it has no private code",
         "quality/ssim/a": "it is smaller than 11x11",
         "quality/ssim/b": "it is smaller than 11x11",
+        "quality/inception": NO_WEIGHTS,
         "classification/accuracy": "no modality is the class label",
         "classification/attributes": "no modality holds attributes",
         "captions": "the data set 'fake' has no captions that can be checked",
@@ -138,7 +144,7 @@ def test_some_metrics_wait_until_they_are_asked_for(monkeypatch, tmp_path, capsy
         monkeypatch.setitem(registry.METRICS, name, metric)
     model, dataset = fakes.FakeModel(fakes.specs()), fakes.dataset()
     (tmp_path / "results.json").write_text('{"step": {"value": 7.0}, "old": {"value": 1.0}}')
-    for metrics, count in (("", 5), ("all", 0)):
+    for metrics, count in (("", 6), ("all", 0)):
         ran.clear()
         config = {"evaluation": {"metrics": metrics}}
         evaluate(model, fakes.variables(), dataset, config, tmp_path, step=7)
@@ -189,6 +195,7 @@ def test_without_labels_label_metrics_are_skipped_with_the_reason(tmp_path, cach
     unlabelled = ("bound", "diversity", "log_likelihood", "quality/reconstruction")
     skipped = {name: why for name, why in stored["skipped"].items() if "ssim" not in name}
     others = {
+        "quality/inception": NO_WEIGHTS,
         "classification/attributes": "no modality holds attributes",
         "captions": "the data set 'fake' has no captions that can be checked",
     }
