@@ -48,7 +48,6 @@ setup(
         ],
         # For `python -m mmvae_jax.features` alone.
         "features": [
-            "safetensors>=0.7,<0.9",
             "tokenizers>=0.22,<0.24",
             "torch>=2.8,<3",
             "torchvision>=0.23,<0.30",

@@ -48,6 +48,15 @@ def test_metrics_of_own_items(trained, views, tiny_data):
         trained.evaluate(("bound",))
 
 
+def test_what_codes_hold_of_own_items_needs_no_labels(trained, views):
+    own = {**views, "m1__present": np.arange(7) > 2}
+    found = trained.evaluate(("retrieval", "relatedness"), own, batch_size=16)
+    recall = found["retrieval/recall@1/mean"]
+    assert recall.n == 7 and 0 <= recall.value <= 1 and "7 candidates" in recall.how
+    assert np.isfinite(found["relatedness/auc/mean"].value)
+    assert not any("precision" in name or "classes" in name for name in found)
+
+
 def test_figures_are_matplotlibs(trained, views):
     """Of the run's test rows, and of items of one's own, which may lack what they lack."""
     own = {**views, "m1__present": np.arange(7) != 2}
@@ -59,7 +68,7 @@ def test_figures_are_matplotlibs(trained, views):
     # Whole rows come first, so that the one without m1 is the last, and its cell is empty.
     np.testing.assert_allclose(shown[:16, :16], views["m1"][0] / 255, rtol=1e-5)
     assert (shown[:16, -16:] == 1).all()
-    assert set(trained.figures(["training", "relatedness"])) == {"training"}
+    assert set(trained.figures(["training", "coherence"], own)) == {"training"}
     with pytest.raises(UserError, match="figure 'coherence': conditional coherence was not"):
         trained.figure("coherence", own)  # the run's own was not measured on these
     with pytest.raises(UserError, match="no figure 'x'"):

@@ -74,6 +74,10 @@ _FAMILIES = (
     ("quality/inception_", HIGHER, 3),  # precision and recall
     ("quality/mse/", LOWER, 4),
     ("quality/ssim/", HIGHER, 3),
+    ("retrieval/median_rank/", LOWER, 1),
+    ("retrieval/", HIGHER, 3),
+    ("relatedness/auc/", HIGHER, 3),
+    ("relatedness/", NEITHER, 3),
     ("seconds/", NEITHER, 0),
     ("step", NEITHER, 0),
 )

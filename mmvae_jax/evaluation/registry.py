@@ -19,6 +19,8 @@ from mmvae_jax.evaluation import (
     probes,
     quality,
     reconstruction,
+    relatedness,
+    retrieval,
 )
 from mmvae_jax.evaluation.context import Context
 from mmvae_jax.evaluation.result import Result
@@ -40,13 +42,15 @@ METRICS: dict[str, Metric] = {
     "classification/attributes": attributes.attribute_classification,
     "captions": captions.caption_accuracy,
     "probe": probes.linear_probes,
+    "retrieval": retrieval.retrieval,
+    "relatedness": relatedness.relatedness,
     "bound/test": bound.test_bound,
     "log_likelihood": likelihood.log_likelihoods,
 }
 
 ALL = "all"
-# Measured where they are named, or with ALL: on a CPU each takes ten seconds or more to compile,
-# and a first evaluation is to end within a minute.
+# Measured where they are named, or with ALL: on a CPU each takes seconds or more to compile, and a
+# first evaluation is to end within a minute.
 ON_REQUEST = frozenset(
     {
         "coherence/given",
@@ -54,6 +58,8 @@ ON_REQUEST = frozenset(
         "quality/classifier",
         "quality/inception",
         "quality/reconstruction",
+        "retrieval",
+        "relatedness",
         "log_likelihood",
     }
 )

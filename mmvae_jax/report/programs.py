@@ -8,6 +8,7 @@ presence, not of another program.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmvae_jax.report.view import View
+from mmvae_jax.evaluation.posteriors import shares, squared_wasserstein
+from mmvae_jax.evaluation.result import NotApplicable
+from mmvae_jax.report.view import NothingToShow, View
 from mmvae_jax.types import Batch
 
 ROWS = 100
@@ -57,6 +60,27 @@ def encode(view: View, batch: Batch, names: Sequence[str] | None = None) -> Code
     return Codes(*_in_parts(lambda part: _encode(view.model, view.variables, part), rows))
 
 
+def distances(view: View, batch: Batch, names: Sequence[str]) -> dict[tuple[str, str], np.ndarray]:
+    """2-Wasserstein distances between posteriors given each of two of ``names`` alone: [B, B].
+
+    Of every two, in their order; see ``mmvae_jax.evaluation.posteriors``. `NothingToShow` where a
+    posterior has no such distance. Rows in which a modality is absent have any number.
+    """
+    posteriors = {}
+    for name in names:
+        codes = encode(view, batch, (name,))
+        if (codes.strata[np.asarray(batch["present"][name])] > 1).any():
+            raise NothingToShow("given one modality the posterior is a mixture, not one expert")
+        posteriors[name] = codes.posterior
+    try:
+        return {
+            (a, b): np.sqrt(squared_wasserstein(view.model.shared, posteriors[a], posteriors[b]))
+            for a, b in itertools.combinations(names, 2)
+        }
+    except NotApplicable as reason:
+        raise NothingToShow(str(reason)) from reason
+
+
 def decode(
     view: View, shared: np.ndarray, private: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
@@ -83,8 +107,7 @@ def generate(view: View, purpose: str, private_scale: float = 1.0) -> dict[str, 
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(model, variables, batch):
     posterior = model.encode(variables, batch)
-    alive = posterior.strata.astype(jnp.float32)
-    weight = alive / jnp.maximum(alive.sum(0, keepdims=True), 1.0)
+    weight = shares(posterior.strata)
 
     def mean(parameters):
         return (weight[..., None] * parameters).sum(0)
@@ -96,7 +119,8 @@ def _encode(model, variables, batch):
         if key.startswith("private/")
     }
     shared = mean(model.shared.mean_code(posterior.shared))
-    return shared, private, embedded["shared"], jax.tree.map(mean, posterior.shared), alive.sum(0)
+    strata = posterior.strata.sum(0)
+    return shared, private, embedded["shared"], jax.tree.map(mean, posterior.shared), strata
 
 
 @functools.partial(jax.jit, static_argnums=0)

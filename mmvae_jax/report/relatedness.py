@@ -1,19 +1,19 @@
-"""How near the posteriors of two modalities lie: 2-Wasserstein distances (MEME, Joy et al. 2022).
+"""How near the posteriors of two modalities lie: histograms, classes, and their dendrogram.
 
-Between Gaussians with diagonal covariances W_2^2 = |m_1 - m_2|^2 + sum (s_1 - s_2)^2 (the paper
-prints m_1 + m_2). Distances of the two views of one item (paired) stand against those of different
-items; means between classes make a matrix and its dendrogram.
+Distances of the two views of one item (paired) stand against those of different items; means
+between classes make a matrix (MEME, Joy et al. 2022). The numbers are in
+``mmvae_jax.evaluation.relatedness``.
 """
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mmvae_jax.evaluation.relatedness import between_classes
 from mmvae_jax.report import programs
 from mmvae_jax.report.style import COLOURS, plots, short
 from mmvae_jax.report.view import NothingToShow, View
@@ -25,15 +25,17 @@ _MOST_CLASSES = 40
 
 def relatedness(view: View) -> Figure:
     """Histograms for pairs of modalities; the matrix of classes and its dendrogram."""
-    posteriors, batch = _unimodal_posteriors(view)
-    pairs = list(itertools.combinations(posteriors, 2))
+    if len(view.names) < 2:
+        raise NothingToShow("there is one modality only")
+    batch = view.items(_ITEMS)
     present = {name: np.asarray(here) for name, here in batch["present"].items()}
     distances = {
-        (a, b): wasserstein(posteriors[a], posteriors[b])[present[a]][:, present[b]]
-        for a, b in pairs
+        (a, b): distance[present[a]][:, present[b]]
+        for (a, b), distance in programs.distances(view, batch, view.names).items()
     }
-    matrix = _between_classes(view, batch, distances, present)
-    shown = [pair for pair in pairs if (present[pair[0]] & present[pair[1]]).any()][:_MOST_PAIRS]
+    matrix = _class_matrix(view, batch, distances, present)
+    shown = [pair for pair in distances if (present[pair[0]] & present[pair[1]]).any()]
+    shown = shown[:_MOST_PAIRS]
     if not shown:
         raise NothingToShow("no test item has two modalities")
     count = len(shown) + (2 if matrix is not None else 0)
@@ -51,39 +53,7 @@ def relatedness(view: View) -> Figure:
     return figure
 
 
-def wasserstein(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> np.ndarray:
-    """W_2 of every posterior of ``first`` from every one of ``second``: [B, B'].
-
-    Args:
-      first: {"loc" [B, D], "scale" [B, D]} of Gaussians with diagonal covariances.
-      second: the same of B' others.
-    """
-    squares = sum(
-        (np.asarray(first[part], float)[:, None] - np.asarray(second[part], float)[None]) ** 2
-        for part in ("loc", "scale")
-    )
-    return np.sqrt(squares.sum(-1))
-
-
-def _unimodal_posteriors(view: View) -> tuple[dict[str, Any], dict[str, Any]]:
-    """{name: parameters} given each modality alone, and the items; NothingToShow where mixed."""
-    space = view.model.shared
-    if getattr(space, "family", "") != "normal":
-        kind = getattr(space, "family", "") or "partly discrete"
-        raise NothingToShow(f"the shared posterior is not Gaussian ({kind})")
-    if len(view.names) < 2:
-        raise NothingToShow("there is one modality only")
-    batch = view.items(_ITEMS)
-    found = {}
-    for name in view.names:
-        codes = programs.encode(view, batch, (name,))
-        if (codes.strata[np.asarray(batch["present"][name])] > 1).any():
-            raise NothingToShow("given one modality the posterior is a mixture, not one Gaussian")
-        found[name] = codes.posterior
-    return found, batch
-
-
-def _between_classes(
+def _class_matrix(
     view: View, batch: Any, distances: dict[Any, np.ndarray], present: dict[str, np.ndarray]
 ) -> np.ndarray | None:
     """Mean distance between items of two classes over all pairs of modalities, [C, C]."""
@@ -91,16 +61,12 @@ def _between_classes(
     if batch.get("label") is None or not 2 < count <= _MOST_CLASSES:
         return None
     label = np.asarray(batch["label"])
-    total, number = np.zeros((count, count)), np.zeros((count, count))
-    for (a, b), distance in distances.items():
-        rows, columns = np.meshgrid(label[present[a]], label[present[b]], indexing="ij")
-        known = (rows >= 0) & (columns >= 0)
-        for one, other in ((rows, columns), (columns, rows)):
-            np.add.at(total, (one[known], other[known]), distance[known])
-            np.add.at(number, (one[known], other[known]), 1.0)
-    if not number.all():
-        return None
-    return total / number
+    parts = [
+        between_classes(distance, label[present[a]], label[present[b]], count)
+        for (a, b), distance in distances.items()
+    ]
+    total, number = (sum(part) for part in zip(*parts, strict=True))
+    return total / number if number.all() else None
 
 
 def _histogram(axes: Axes, distance: np.ndarray, same: np.ndarray) -> None:

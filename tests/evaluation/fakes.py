@@ -165,7 +165,14 @@ class FakeModel:
         loc = jax.nn.one_hot(jnp.stack(found), CLASSES)
         given = self.names if given is None else given
         alive = jnp.stack([batch["present"][name] & (name in given) for name in self.names])
-        return Posterior({"loc": loc, "scale": jnp.ones_like(loc)}, alive, {})
+        own = {
+            name: {"loc": code, "scale": jnp.full_like(code, 0.1)}
+            for name, code in self._codes(params, batch, self.names)[1].items()
+        }
+        return Posterior({"loc": loc, "scale": jnp.ones_like(loc)}, alive, own)
+
+    def shared_prior(self, params, batch_shape=()):
+        return self.shared.prior(batch_shape)
 
     def sample_posterior(self, params, rng, batch, given, num_samples):
         shared, private = self._codes(params, batch, given)

@@ -75,6 +75,8 @@ def test_everything_of_a_known_model(tmp_path, cache, capsys):
     assert results["coherence/instance/cross/prior"].value == 1
     assert results["log_likelihood/joint"].value == pytest.approx(fakes.bound_of(2), abs=1e-5)
     assert results["quality/classifier_frechet/real/mean"].value > 0
+    assert results["retrieval/precision@5/mean"].value == 1
+    assert results["relatedness/auc/mean"].value > 0.5
     assert stored["skipped"] == {
         "probe/private/v": "it has no private code",
         "quality/ssim/a": "it is smaller than 11x11",
@@ -144,7 +146,7 @@ def test_some_metrics_wait_until_they_are_asked_for(monkeypatch, tmp_path, capsy
         monkeypatch.setitem(registry.METRICS, name, metric)
     model, dataset = fakes.FakeModel(fakes.specs()), fakes.dataset()
     (tmp_path / "results.json").write_text('{"step": {"value": 7.0}, "old": {"value": 1.0}}')
-    for metrics, count in (("", 6), ("all", 0)):
+    for metrics, count in (("", len(registry.ON_REQUEST)), ("all", 0)):
         ran.clear()
         config = {"evaluation": {"metrics": metrics}}
         evaluate(model, fakes.variables(), dataset, config, tmp_path, step=7)
@@ -188,17 +190,21 @@ def test_without_labels_label_metrics_are_skipped_with_the_reason(tmp_path, cach
         "log_weight_variance",
         "diversity",
         "quality",
+        "retrieval",
+        "relatedness",
         "step",
         "seconds",
     }
     reason = "the dataset 'fake' has no labels"
     unlabelled = ("bound", "diversity", "log_likelihood", "quality/reconstruction")
+    unlabelled += ("retrieval", "relatedness")
     skipped = {name: why for name, why in stored["skipped"].items() if "ssim" not in name}
     others = {
         "quality/inception": NO_WEIGHTS,
         "classification/attributes": "no modality holds attributes",
         "captions": "the data set 'fake' has no captions that can be checked",
     }
+    assert skipped.pop("retrieval/precision") == skipped.pop("relatedness/classes") == reason
     assert {name: skipped.pop(name) for name in others} == others
     names = METRICS.keys() - others.keys()
     assert skipped == {name: reason for name in names if not name.startswith(unlabelled)}

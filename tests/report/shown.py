@@ -8,10 +8,7 @@ from tests.evaluation import fakes
 
 
 class ShownModel(fakes.FakeModel):
-    """Knows its prior, and writes its tokens as probabilities."""
-
-    def shared_prior(self, variables, batch_shape=()):
-        return self.shared.prior(batch_shape)
+    """Writes its tokens as probabilities."""
 
     def _show(self, params, name, classes):
         spec = next(spec for spec in self.specs if spec.name == name)
