@@ -50,10 +50,11 @@ def test_metrics_of_own_items(trained, views, tiny_data):
 
 def test_what_codes_hold_of_own_items_needs_no_labels(trained, views):
     own = {**views, "m1__present": np.arange(7) > 2}
-    found = trained.evaluate(("retrieval", "relatedness"), own, batch_size=16)
+    found = trained.evaluate(("retrieval", "relatedness", "information"), own, batch_size=16)
     recall = found["retrieval/recall@1/mean"]
     assert recall.n == 7 and 0 <= recall.value <= 1 and "7 candidates" in recall.how
     assert np.isfinite(found["relatedness/auc/mean"].value)
+    assert found["information/kl/shared/m1"].n == 4
     assert not any("precision" in name or "classes" in name for name in found)
 
 

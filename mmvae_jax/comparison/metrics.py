@@ -78,6 +78,10 @@ _FAMILIES = (
     ("retrieval/", HIGHER, 3),
     ("relatedness/auc/", HIGHER, 3),
     ("relatedness/", NEITHER, 3),
+    ("information/", NEITHER, 2),
+    ("importance/accuracy/", HIGHER, 3),
+    ("importance/dimensions/", NEITHER, 0),
+    ("importance/", NEITHER, 3),
     ("seconds/", NEITHER, 0),
     ("step", NEITHER, 0),
 )

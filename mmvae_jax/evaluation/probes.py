@@ -24,14 +24,14 @@ def linear_probes(context: Context) -> dict[str, Result]:
     """``probe/shared/<name>``, ``probe/private/<name>`` and the mean of each kind."""
     context.require_labels()
     split = context.settings.split
-    train = _subset(context.dataset.splits["train"], context.settings)
+    train = training_rows(context.dataset.splits["train"], context.settings)
     results: dict[str, Result] = {}
     for name in context.names:
         if name in context.labels:
             context.skipped[f"probe/shared/{name}"] = "it is the class itself"
             continue
-        learn = _codes(context, train, name, "train")
-        judge = _codes(context, context.rows, name, split)
+        learn = draw_codes(context, train, name, "train")
+        judge = draw_codes(context, context.rows, name, split)
         for kind in ("shared", "private"):
             if kind not in learn:
                 context.skipped[f"probe/{kind}/{name}"] = f"it has no {kind} code"
@@ -55,7 +55,7 @@ def linear_probes(context: Context) -> dict[str, Result]:
     return results
 
 
-def _subset(split: Any, settings: Any) -> Any:
+def training_rows(split: Any, settings: Any) -> Any:
     """``probe_train`` rows drawn without replacement, or all."""
     count = settings.probe_train or len(split)
     if count >= len(split):
@@ -64,7 +64,7 @@ def _subset(split: Any, settings: Any) -> Any:
     return split.select(np.sort(rows))
 
 
-def _codes(context: Context, split: Any, name: str, which: str) -> dict[str, np.ndarray]:
+def draw_codes(context: Context, split: Any, name: str, which: str) -> dict[str, np.ndarray]:
     """Posterior samples given ``name`` alone: shared [N, D], private [N, W], label [N].
 
     A space without dimensions is left out.

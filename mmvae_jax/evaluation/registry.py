@@ -14,6 +14,8 @@ from mmvae_jax.evaluation import (
     coherence_instances,
     coherence_subsets,
     diversity,
+    importance,
+    information,
     inception_quality,
     likelihood,
     probes,
@@ -42,8 +44,10 @@ METRICS: dict[str, Metric] = {
     "classification/attributes": attributes.attribute_classification,
     "captions": captions.caption_accuracy,
     "probe": probes.linear_probes,
+    "importance": importance.factor_importance,
     "retrieval": retrieval.retrieval,
     "relatedness": relatedness.relatedness,
+    "information": information.information,
     "bound/test": bound.test_bound,
     "log_likelihood": likelihood.log_likelihoods,
 }
@@ -58,8 +62,10 @@ ON_REQUEST = frozenset(
         "quality/classifier",
         "quality/inception",
         "quality/reconstruction",
+        "importance",
         "retrieval",
         "relatedness",
+        "information",
         "log_likelihood",
     }
 )

@@ -77,8 +77,12 @@ def test_everything_of_a_known_model(tmp_path, cache, capsys):
     assert results["quality/classifier_frechet/real/mean"].value > 0
     assert results["retrieval/precision@5/mean"].value == 1
     assert results["relatedness/auc/mean"].value > 0.5
+    assert results["information/mutual_information/shared/a"].value > 0
+    assert results["importance/accuracy/a"].value > 0.9
     assert stored["skipped"] == {
         "probe/private/v": "it has no private code",
+        "importance/private/v": "it has no private code",
+        "information/joint": "the posterior is a mixture",
         "quality/ssim/a": "it is smaller than 11x11",
         "quality/ssim/b": "it is smaller than 11x11",
         "quality/inception": NO_WEIGHTS,
@@ -192,17 +196,19 @@ def test_without_labels_label_metrics_are_skipped_with_the_reason(tmp_path, cach
         "quality",
         "retrieval",
         "relatedness",
+        "information",
         "step",
         "seconds",
     }
     reason = "the dataset 'fake' has no labels"
     unlabelled = ("bound", "diversity", "log_likelihood", "quality/reconstruction")
-    unlabelled += ("retrieval", "relatedness")
+    unlabelled += ("retrieval", "relatedness", "information")
     skipped = {name: why for name, why in stored["skipped"].items() if "ssim" not in name}
     others = {
         "quality/inception": NO_WEIGHTS,
         "classification/attributes": "no modality holds attributes",
         "captions": "the data set 'fake' has no captions that can be checked",
+        "information/joint": "the posterior is a mixture",
     }
     assert skipped.pop("retrieval/precision") == skipped.pop("relatedness/classes") == reason
     assert {name: skipped.pop(name) for name in others} == others
