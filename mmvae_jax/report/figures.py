@@ -18,7 +18,9 @@ from mmvae_jax.report import (
     conditionals,
     curves,
     embedding,
+    importance,
     relatedness,
+    retrieval,
     sheets,
     style,
     traversals,
@@ -112,6 +114,19 @@ FIGURES: dict[str, Entry] = {
         "Relatedness",
         "Distances between the posteriors that two modalities give, for one item against different "
         "items; their means between classes, and the classes grouped by these means.",
+    ),
+    "retrieval": Entry(
+        retrieval.galleries,
+        "Retrieval",
+        "At the left an item of one modality, then the five of another, of up to 200 test items, "
+        "whose posteriors lie nearest. Where modalities are paired by class alone, its class is "
+        "all that can be found.",
+    ),
+    "importance": Entry(
+        importance.importance,
+        "Importance of latent dimensions",
+        "The share that each dimension has in the weights of a sparse linear classifier of the "
+        "classes, from codes given one modality: private dimensions should have none.",
     ),
 }
 

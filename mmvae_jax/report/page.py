@@ -33,9 +33,10 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "Samples": ("samples",),
     "Conditional generation": ("conditional", "conditional_pairs", "coherence"),
     "Reconstructions": ("reconstructions",),
+    "Retrieval": ("retrieval",),
     "Latent codes": (
         *("style_content", "shared_traversals", "private_traversals", "private_scales"),
-        *("embedding", "relatedness"),
+        *("embedding", "relatedness", "importance"),
     ),
 }
 

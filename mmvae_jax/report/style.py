@@ -53,7 +53,7 @@ class Panel:
       images: the grid.
       title: what one sees, above it.
       row_labels: one per row, or none.
-      row_texts: one per row, at its right, or none.
+      row_texts: one per row, at its right, of up to three lines, or none.
       column_labels: one per column, or none.
       below: one per column, under the grid, or none.
       below_label: what these are, as a row label.
@@ -79,7 +79,8 @@ class Panel:
     @property
     def right(self) -> float:
         """Inches that the texts at the right take."""
-        return _LETTER * max(map(len, self.row_texts), default=0)
+        lines = (line for text in self.row_texts for line in text.split("\n"))
+        return _LETTER * max(map(len, lines), default=0)
 
     @property
     def top(self) -> float:

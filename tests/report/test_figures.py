@@ -32,6 +32,7 @@ RESULTS = {
     "coherence/conditional/matrix": Result(values=np.array([[1, 0.5, 0.1]] * 2 + [[np.nan] * 3])),
     "coherence/conditional/mean": Result(value=0.3),
     "classifier/accuracy/a": Result(value=0.99),
+    "importance/weights/a": Result(values=np.array([0.5, 0.2, 0.2, 0.0, 0.1, 0.0])),
 }
 
 
