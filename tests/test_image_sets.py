@@ -103,8 +103,8 @@ def trace(name: str, dataset: str) -> dict[str, tuple[int, ...]]:
         ("meme", "mnist_svhn_text"),
         ("mmvae", "mnist_svhn"),
         ("mmvae_plus", "mnist_svhn_text"),
+        ("mopoe", "cub,images=features"),
         ("mvae", "celeba,attributes=each"),
-        ("mvae", "cub,images=features"),
     ],
 )
 def test_a_loss_per_row(name, dataset):
