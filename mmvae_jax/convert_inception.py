@@ -2,7 +2,7 @@
 
 IN.pth is the published checkpoint pt_inception-2015-12-05 of the PyTorch port of FID, which nothing
 here downloads; OUT.safetensors is what ``config.evaluation.inception`` names. Needs PyTorch, once:
-``pip install 'mmvae_jax[inception]'``.
+``pip install -e '.[inception]'``.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _load(path: Path) -> Mapping[str, Any]:
         import torch
     except ImportError as error:
         raise UserError(
-            "reading a .pth needs PyTorch: pip install 'mmvae_jax[inception]', or run this command "
+            "reading a .pth needs PyTorch: pip install -e '.[inception]', or run this command "
             "where it is installed and copy the result"
         ) from error
     try:
