@@ -16,6 +16,14 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_disable_most_optimizations", True)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_data_of_the_user(tmp_path_factory):
+    """Hides the folder where downloaded data sets lie."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data_home")))
+        yield
+
+
 @pytest.fixture
 def debug_nans():
     """Makes a NaN anywhere inside a computation an error, for tests where none may occur."""

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from mmvae_jax.data import images
+from mmvae_jax.data.folders import MissingFiles
 from mmvae_jax.types import UserError
 
 WIDTH, HEIGHT = 178, 218
@@ -60,18 +61,19 @@ def find(folder: Path, name: str) -> Path:
     """The list or the folder of images in `folder`, or in a usual place below it.
 
     Raises:
-      UserError: it is not there.
+      MissingFiles: it is not there.
     """
     for place in _PLACES:
         path = folder / place / name
         # The images may lie in a folder twice of the same name.
         if path.is_file() or (path.is_dir() and not (path / name).is_dir()):
             return path
-    raise UserError(
+    raise MissingFiles(
+        folder,
         f"{folder} holds no {name} (looked for in it and in its subfolders "
         f"{', '.join(map(repr, _PLACES[1:]))}): put CelebA's {IMAGES}/ (000001.jpg ...), "
         f"{PARTITION} and {ATTRIBUTES} there (and {LANDMARKS} for celeba_vision), or set data.dir "
-        "to their folder"
+        "to their folder",
     )
 
 

@@ -66,11 +66,7 @@ def _grey(name: str, subfolders: tuple[str, ...]) -> _Source:
 
 _SVHN = _Source(ModalitySpec(name="svhn", shape=(svhn.SIZE, svhn.SIZE, 3)), svhn.read)
 _MNIST_AND_SVHN = (_grey("mnist", idx.MNIST_FOLDERS), _SVHN)
-# The files of the two sets have the same names: neither may lie in the named folder itself.
-_MNIST_AND_FASHION = (
-    _grey("mnist", tuple(name for name in idx.MNIST_FOLDERS if "mnist" in name.lower())),
-    _grey("fashion", tuple(name for name in idx.FASHION_FOLDERS if "mnist" in name.lower())),
-)
+_MNIST_AND_FASHION = (_grey("mnist", idx.MNIST_BESIDE), _grey("fashion", idx.FASHION_BESIDE))
 
 
 def load_mnist_svhn(

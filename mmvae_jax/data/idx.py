@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmvae_jax.data.folders import MissingFiles
 from mmvae_jax.types import UserError
 
 _UNSIGNED_BYTES = 8
@@ -19,6 +20,9 @@ _UNSIGNED_BYTES = 8
 MNIST_FOLDERS = ("", "mnist", "raw", "MNIST/raw")
 # Not "mnist": those files look the same.
 FASHION_FOLDERS = ("", "fashion_mnist", "fashion-mnist", "raw", "FashionMNIST/raw")
+# Where both are wanted: neither may lie in the named folder itself.
+MNIST_BESIDE = tuple(name for name in MNIST_FOLDERS if "mnist" in name.lower())
+FASHION_BESIDE = tuple(name for name in FASHION_FOLDERS if "mnist" in name.lower())
 
 
 def read_mnist(
@@ -54,7 +58,7 @@ def find(folder: Path, stem: str, ndim: int, subfolders: tuple[str, ...] = MNIST
     """The file ``stem-idx3-ubyte`` or ``stem.idx3-ubyte``, plain or with ``.gz``, under `folder`.
 
     Raises:
-      UserError: none is there; the message has the names that were looked for.
+      MissingFiles: none is there; the message has the names that were looked for.
     """
     plain = (f"{stem}-idx{ndim}-ubyte", f"{stem}.idx{ndim}-ubyte")
     names = [name + suffix for name in plain for suffix in ("", ".gz")]
@@ -63,10 +67,11 @@ def find(folder: Path, stem: str, ndim: int, subfolders: tuple[str, ...] = MNIST
             if (folder / subfolder / name).is_file():
                 return folder / subfolder / name
     places = ", ".join(repr(subfolder) for subfolder in subfolders if subfolder)
-    raise UserError(
+    raise MissingFiles(
+        folder,
         f"{folder} holds none of {', '.join(names)} (looked for in "
         f"{'it and in ' if '' in subfolders else ''}its subfolders {places}); set data.dir to the "
-        "folder of the files, or to the one above it"
+        "folder of the files, or to the one above it",
     )
 
 

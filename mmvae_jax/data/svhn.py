@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mmvae_jax.data import matlab
+from mmvae_jax.data.folders import MissingFiles
 from mmvae_jax.types import UserError
 
 SIZE = 32
@@ -44,14 +45,15 @@ def find(folder: Path, part: str) -> Path:
     """The file of ``train`` or ``test`` in `folder` or a usual place below it.
 
     Raises:
-      UserError: it is not there.
+      MissingFiles: it is not there.
     """
     name = f"{part}_{SIZE}x{SIZE}.mat"
     for below in FOLDERS:
         if (folder / below / name).is_file():
             return folder / below / name
-    raise UserError(
+    raise MissingFiles(
+        folder,
         f"{folder} holds no {name} (looked for in it and in its subfolder svhn): put SVHN's "
         f"cropped digits, train_{SIZE}x{SIZE}.mat and test_{SIZE}x{SIZE}.mat, into "
-        f"{folder / 'svhn'}, or set data.dir to the folder above svhn/"
+        f"{folder / 'svhn'}, or set data.dir to the folder above svhn/",
     )
