@@ -186,7 +186,8 @@ def model(name: str, **values: object) -> ConfigDict:
 def _dataset(name: str, **options: object) -> ConfigDict:
     """The section ``data``: what every data set has, and its own options."""
     general = {
-        "dir": "",  # "": below $MMVAE_DATA_DIR
+        "dir": "",  # "": below $MMVAE_DATA_DIR, else below ~/.local/share/mmvae_jax
+        "download": True,  # original files that are not there, where they can be had
         "seed": 0,
         # What training rows keep: none (all of it) | independent | paired | always | split |
         # labels_per_class; see mmvae_jax/data/missingness.py.

@@ -87,6 +87,7 @@ RULES: dict[str, Rule] = {
 DATA_RULES: dict[str, Rule] = {
     "data.name": choice(*sorted(data.DATASETS)),
     "data.dir": of_type(str),
+    "data.download": of_type(bool),
     "data.seed": _SEED,
     "data.partial": choice(*missingness.POLICIES),
     "data.observed": _fraction,
@@ -115,6 +116,7 @@ _DATA_OPTION_RULES: dict[str, Rule] = {
 # A built-in data set reads no folder; the others have defaults, and older runs do not have them.
 _OPTIONAL = (
     "data.dir",
+    "data.download",
     "training.data",
     "training.augment.flip",
     "training.augment.flip_together",

@@ -46,7 +46,7 @@ def test_shipped_configs_are_valid(name, dataset):
         configuration.validate(values)
         keys = dict(configuration.flat(values)).keys()
         assert keys == set(configuration.rules_for(name, dataset)) | {"data.dir"}
-        options = set(values["data"]) - {"name", "dir", "seed", *missingness.OPTIONS}
+        options = set(values["data"]) - {"name", "dir", "download", "seed", *missingness.OPTIONS}
         assert options <= set(data.option_defaults(dataset))
 
 

@@ -84,3 +84,12 @@ def test_files_do_one_thing(path):
 
 def test_main_is_short():
     assert len((ROOT / "main.py").read_text(encoding="utf-8").splitlines()) < 100
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_slow_to_import_is_imported_where_it_is_used(path):
+    """Only a download needs these: no other run shall wait for them."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        assert not {name.split(".")[0] for name in names} & {"tensorflow_datasets", "requests"}

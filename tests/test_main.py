@@ -154,10 +154,25 @@ def test_a_data_folder_without_the_files_names_them(tmp_path):
     line = refused(
         "--config=configs/mmvae_plus.py:dataset=polymnist",
         f"--config.data.dir={tmp_path}",
+        "--config.data.download=false",
         f"--workdir={tmp_path / 'run'}",
     )
-    assert "train-images-idx3-ubyte" in line
+    assert "train-images-idx3-ubyte" in line and "download" not in line
     assert not (tmp_path / "run").exists()
+
+
+def test_without_a_connection_the_files_wanted_are_named(tmp_path, monkeypatch):
+    for variable in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:1")  # where nobody listens
+    line = refused(
+        "--config=configs/mmvae_plus.py:dataset=mnist_svhn",
+        f"--config.data.dir={tmp_path / 'sets'}",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert "cannot be reached" in line
+    assert "t10k-images-idx3-ubyte.gz, t10k" in line and f"in {tmp_path}/sets/mnist" in line
+    assert "test_32x32.mat" in line and f"in {tmp_path}/sets/svhn" in line
+    assert not list(tmp_path.iterdir())  # nothing was begun
 
 
 def test_a_workdir_that_cannot_be_written(tmp_path):

@@ -109,7 +109,7 @@ def _data_sets(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def _data_options(run: Run) -> dict[str, Any]:
-    skipped = ("seed", "dir", *_PARTIAL)
+    skipped = ("seed", "dir", "download", *_PARTIAL)
     return {key: value for key, value in run.config["data"].items() if key not in skipped}
 
 

@@ -13,6 +13,7 @@ from mmvae_jax.data import (
     celeba,
     class_pairs,
     cub,
+    downloads,
     flowers,
     labels,
     missingness,
@@ -21,6 +22,7 @@ from mmvae_jax.data import (
     polymnist,
 )
 from mmvae_jax.data.contract import Dataset
+from mmvae_jax.data.folders import MissingFiles
 from mmvae_jax.types import UserError, nearest
 
 # Each builder has keyword-only options with defaults, and `seed`.
@@ -40,6 +42,8 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "polydigits": polydigits.load,
     "polymnist": polymnist.load,
 }
+# What every dataset has beside `name`, `seed` and its own.
+GENERAL = ("download", *missingness.OPTIONS)
 
 
 def load(name: str, options: Mapping[str, Any], *, seed: int = 0) -> Dataset:
@@ -49,15 +53,18 @@ def load(name: str, options: Mapping[str, Any], *, seed: int = 0) -> Dataset:
       name: a key of `DATASETS`.
       options: the dataset's options, `option_defaults` lists them; a ``name`` among them is
         ignored, a ``seed`` among them replaces the argument, and those of `missingness.Partial`,
-        which every dataset has, make the training split a partial one.
+        which every dataset has, make the training split a partial one. ``download``: whether files
+        that are missing are downloaded where they can be, see `downloads`; not by default.
       seed: decides pairings, backgrounds and held-out rows, and what a partial split keeps.
 
     Raises:
-      UserError: unknown name or option, an option of the wrong type or range, unreadable files.
+      UserError: unknown name or option, an option of the wrong type or range, unreadable files,
+        a download that failed.
     """
     defaults = option_defaults(name)
     options = {key: value for key, value in options.items() if key != "name"}
     seed = _checked("seed", options.pop("seed", seed), 0)
+    download = _checked("download", options.pop("download", False), False)
     partial = missingness.from_options(options)
     options = {key: value for key, value in options.items() if key not in missingness.OPTIONS}
     if "dir" not in defaults and options.pop("dir", ""):
@@ -67,11 +74,11 @@ def load(name: str, options: Mapping[str, Any], *, seed: int = 0) -> Dataset:
         if key not in defaults:
             raise UserError(
                 f"dataset {name!r} has no option data.{key}; its options are "
-                f"{', '.join(sorted(defaults))}, and of every dataset "
-                f"{', '.join(missingness.OPTIONS)}{nearest(key, [*defaults, *missingness.OPTIONS])}"
+                f"{', '.join(sorted(defaults))}, and of every dataset {', '.join(GENERAL)}"
+                f"{nearest(key, [*defaults, *GENERAL])}"
             )
         options[key] = _checked(key, value, defaults[key])
-    dataset = missingness.apply(DATASETS[name](**options, seed=seed), partial, seed)
+    dataset = missingness.apply(_build(name, options, seed, download), partial, seed)
     train = dataset.splits["train"]
     # Units belong to the rows that the policy left.
     specs = dataset.fit_specs(train) if dataset.fit_specs else dataset.specs
@@ -80,6 +87,16 @@ def load(name: str, options: Mapping[str, Any], *, seed: int = 0) -> Dataset:
         for spec in specs
     )
     return dataclasses.replace(dataset, specs=specs)
+
+
+def _build(name: str, options: Mapping[str, Any], seed: int, download: bool) -> Dataset:
+    try:
+        return DATASETS[name](**options, seed=seed)
+    except MissingFiles as missing:
+        if not download:
+            raise
+        downloads.fetch(name, missing)
+    return DATASETS[name](**options, seed=seed)
 
 
 def option_defaults(name: str) -> dict[str, Any]:

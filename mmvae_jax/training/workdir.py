@@ -30,10 +30,10 @@ _SHOWN_DIFFERENCES = 5
 def prepare_workdir(path: str | Path, config_json: Mapping[str, Any]) -> None:
     """Makes the folder and its `config.json`, or checks that the run in it is this very one.
 
-    Of `config`, `num_epochs` may have grown, `evaluation` may differ, and so may `training.data`,
-    which changes no number; `config.json` is then brought up to date. `modalities` and the
-    dataset's fingerprint must be equal; `command`, `versions` and other notes may differ. Called by
-    every process of a run; process 0 writes.
+    Of `config`, `num_epochs` may have grown, `evaluation` may differ, and so may `training.data`
+    and `data.download`, which change no number; `config.json` is then brought up to date.
+    `modalities` and the dataset's fingerprint must be equal; `command`, `versions` and other notes
+    may differ. Called by every process of a run; process 0 writes.
 
     Args:
       path: the workdir.
@@ -149,8 +149,9 @@ def _refuse_other_run(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]
 def _identity(run: Mapping[str, Any]) -> dict[str, Any]:
     """What must be equal for two runs to be one."""
     config = {k: v for k, v in run["config"].items() if k not in ("num_epochs", "evaluation")}
-    if isinstance(config.get("training"), dict):
-        config["training"] = {k: v for k, v in config["training"].items() if k != "data"}
+    for section, key in (("training", "data"), ("data", "download")):
+        if isinstance(config.get(section), dict):
+            config[section] = {k: v for k, v in config[section].items() if k != key}
     return {
         "config": config,
         "modalities": run.get("modalities"),

@@ -18,6 +18,7 @@ RUN = {
         "model": {"name": "mmvae_plus", "sizes": (1, 2)},
         "evaluation": {"batch_size": 10},
         "training": {"log_every": 50, "data": "auto"},
+        "data": {"name": "d", "download": True},
     },
     "modalities": [{"name": "a", "shape": [4]}],
     "dataset": {"name": "d", "fingerprint": "f", "provenance": "p"},
@@ -51,6 +52,8 @@ def test_a_new_workdir_is_made_with_its_config(tmp_path):
         _changed("config", "evaluation", value={"other": 1}),
         _changed("config", "training", "data", value="host"),
         _changed("config", "training", value={"log_every": 50}),  # from before there was a choice
+        _changed("config", "data", "download", value=False),
+        _changed("config", "data", value={"name": "d"}),
         _changed("command", value="train again"),
         _changed("versions", "jax", value="2"),
         _changed("dataset", "provenance", value="q"),

@@ -1,0 +1,334 @@
+"""Missing files are downloaded by the real downloader, from a server of our own."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import functools
+import hashlib
+import io
+import logging
+import shutil
+import socket
+import tarfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from mmvae_jax import data
+from mmvae_jax.data import downloads, folders, sources, transfer
+from mmvae_jax.types import UserError
+from tests.data.fake_celeba import write_celeba
+from tests.data.fake_mnist import write_mnist
+from tests.data.fake_svhn import write_svhn
+
+MNIST = [
+    f"{part}-{kind}-ubyte.gz"
+    for part in ("train", "t10k")
+    for kind in ("images-idx3", "labels-idx1")
+]
+LABELS = {"num_validation": 20, "download": True}
+CLOSED = "http://127.0.0.1:1"  # a port where nobody listens
+
+
+class Site:
+    """A server of files by their path, and what it was asked for."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.halved: set[str] = set()  # files whose second half never comes
+        self.asked: list[str] = []
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                content = site.files.get(self.path)
+                site.asked.append(self.path)
+                self.send_response(404 if content is None else 200)
+                self.send_header("Content-Length", str(len(content or b"")))
+                self.end_headers()
+                if content and self.path in site.halved:
+                    content = content[: len(content) // 2]
+                with contextlib.suppress(OSError):  # who only asks does not take it
+                    self.wfile.write(content or b"")
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def put(self, below: str, folder: Path) -> None:
+        for path in folder.iterdir():
+            if path.is_file():
+                self.files[f"/{below}/{path.name}"] = path.read_bytes()
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch) -> Iterator[Site]:
+    """MNIST, SVHN and CelebA, tiny, in place of the originals; their checksums are known."""
+    found = Site()
+    original = tmp_path / "original"
+    found.put("mnist", write_mnist(original / "mnist", packed=True))
+    found.put("fashion_mnist", write_mnist(original / "fashion_mnist", packed=True, num_train=90))
+    found.put("svhn_cropped", write_svhn(original / "svhn"))
+    celeba = write_celeba(original / "celeba")
+    shutil.make_archive(
+        str(celeba / "img_align_celeba"), "zip", root_dir=celeba, base_dir="img_align_celeba"
+    )
+    found.put("celeb_a", celeba)
+    move_sources(monkeypatch, found.url)
+    known = {f"{found.url}{path}": info(path, content) for path, content in found.files.items()}
+    monkeypatch.setattr(transfer, "registered", lambda name: known)
+    serve = functools.partial(found.server.serve_forever, 0.01)
+    threading.Thread(target=serve, daemon=True).start()
+    yield found
+    found.server.shutdown()
+    found.server.server_close()
+
+
+def info(path: str, content: bytes):
+    from tensorflow_datasets.core.download import checksums
+
+    name = path.rpartition("/")[2]
+    return checksums.UrlInfo(len(content), hashlib.sha256(content).hexdigest(), name)
+
+
+def move_sources(monkeypatch, base: str) -> None:
+    """All files come from another server, in a folder by set."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+    def moved(source: sources.Source) -> sources.Source:
+        page = f"{base}/{source.name}/"
+        files = (dataclasses.replace(f, url=page + (f.archive or f.name)) for f in source.files)
+        return dataclasses.replace(source, page=page, files=tuple(files))
+
+    table = {name: tuple(map(moved, found)) for name, found in sources.SOURCES.items()}
+    monkeypatch.setattr(sources, "SOURCES", table)
+
+
+def refusal(name: str, options: Mapping) -> str:
+    with pytest.raises(UserError) as caught:
+        data.load(name, options, seed=0)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# --- what comes ---------------------------------------------------------------------------------
+
+
+def test_what_is_missing_comes_once_into_the_usual_folders(tmp_path, site, caplog, monkeypatch):
+    monkeypatch.delenv("MMVAE_DATA_DIR", raising=False)
+    caplog.set_level(logging.INFO, "mmvae_jax")
+    folder, original = tmp_path / "a" / "b", tmp_path / "original"
+    options = {"dir": str(folder), "dm": 1, "num_validation": 0}
+    assert "needs data.dir" in refusal("mnist_svhn", {}) and not site.asked
+    assert str(folder) in refusal("mnist_svhn", options) and not site.asked  # not asked for
+    found = data.load("mnist_svhn", {**options, "download": True}, seed=0)
+    assert names(folder) == ["mnist", "svhn"] and names(folder / "mnist") == sorted(MNIST)
+    for path in folder.rglob("*.*"):
+        assert path.read_bytes() == (original / path.relative_to(folder)).read_bytes()
+    same = data.load("mnist_svhn", {**options, "dir": str(original)}, seed=0)
+    assert found.fingerprint == same.fingerprint
+    log = "\n".join(caplog.messages)
+    assert f"mnist_svhn: downloading {MNIST[0]}, {MNIST[1]}" in log and "downloaded MNIST" in log
+    assert "2 files of 0.0 MB come from 127.0.0.1" in log and "downloaded SVHN" in log
+    caplog.clear()
+    site.asked.clear()
+    again = data.load("mnist_svhn", {**options, "download": True}, seed=0)
+    assert again.fingerprint == found.fingerprint and not site.asked and not caplog.messages
+
+
+def test_only_the_missing_file_comes(tmp_path, site):
+    folder = write_mnist(tmp_path / "mnist", packed=True)
+    (folder / MNIST[3]).unlink()
+    data.load("mnist_labels", {**LABELS, "dir": str(folder)})
+    assert set(site.asked) == {f"/mnist/{MNIST[3]}"} and names(folder) == sorted(MNIST)
+
+
+def test_what_is_damaged_is_not_replaced(tmp_path, site):
+    folder = write_mnist(tmp_path / "mnist", packed=True)
+    (folder / MNIST[0]).write_bytes(b"mine")
+    assert MNIST[0] in refusal("mnist_labels", {**LABELS, "dir": str(folder)})
+    assert (folder / MNIST[0]).read_bytes() == b"mine" and not site.asked
+
+
+@pytest.mark.parametrize("variable", ["MMVAE_DATA_DIR", "XDG_DATA_HOME"])
+def test_without_data_dir_a_known_folder_is_taken(tmp_path, site, monkeypatch, variable):
+    monkeypatch.delenv("MMVAE_DATA_DIR", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / "sets"))
+    above = tmp_path / "sets" / ("mmvae_jax" if variable == "XDG_DATA_HOME" else "")
+    mnist = data.load("mnist_labels", LABELS)
+    fashion = data.load("fashion_mnist_labels", LABELS)
+    assert names(above) == ["fashion_mnist", "mnist"]
+    assert len(mnist.splits["train"]) == 100 and len(fashion.splits["train"]) == 70
+    assert f"read from {above / 'mnist'}" in mnist.provenance
+
+
+def test_sets_whose_files_have_the_same_names_stay_apart(tmp_path, site):
+    folder = {"dir": str(tmp_path / "sets")}
+    data.load("mnist_labels", {**LABELS, **folder})
+    assert len(data.load("fashion_mnist_labels", {**LABELS, **folder}).splits["train"]) == 70
+    site.asked.clear()
+    pairs = data.load("mnist_fashion", {**folder, "download": True, "num_validation": 0})
+    assert len(pairs.splits["train"]) == 90 and not site.asked
+
+
+def test_archives_are_unpacked(tmp_path, site):
+    folder = tmp_path / "faces"
+    found = data.load("celeba", {"dir": str(folder), "download": True})
+    tables = ["list_attr_celeba.txt", "list_eval_partition.txt"]
+    assert names(folder) == ["img_align_celeba", *tables, "prepared"]
+    assert len(names(folder / "img_align_celeba")) == 12
+    same = data.load("celeba", {"dir": str(tmp_path / "original" / "celeba")})
+    assert found.fingerprint == same.fingerprint
+    site.asked.clear()
+    data.load("celeba_vision", {"dir": str(folder), "download": True})
+    assert set(site.asked) == {"/celeb_a/list_landmarks_align_celeba.txt"}
+
+
+def test_of_two_processes_one_downloads(tmp_path, site):
+    """Locks belong to open files, so that threads stand for processes here."""
+    missing = folders.MissingFiles(tmp_path / "mnist", "")
+    threads = [
+        threading.Thread(target=downloads.fetch, args=("mnist_labels", missing)) for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert names(tmp_path / "mnist") == sorted(MNIST)
+    assert site.asked.count(f"/mnist/{MNIST[3]}") == 1  # the first one also answers "are you there"
+
+
+def test_urls_and_checksums_are_those_of_the_package():
+    for source in {source for found in sources.SOURCES.values() for source in found}:
+        known = transfer.registered(source.name)
+        for file in source.files:
+            assert known[file.url].filename == (file.archive or file.name)
+            assert len(known[file.url].checksum) == 64
+
+
+# --- what does not come -------------------------------------------------------------------------
+
+
+def test_another_file_than_is_registered_is_refused(tmp_path, site):
+    site.files[f"/mnist/{MNIST[2]}"] = b"another"
+    said = refusal("mnist_labels", {**LABELS, "dir": str(tmp_path / "sets" / "mnist")})
+    assert f"sent as {MNIST[2]} is not the published file: its SHA-256 differs" in said
+    assert not (tmp_path / "sets").exists()
+
+
+def test_a_lost_connection_leaves_nothing(tmp_path, site):
+    (tmp_path / "sets").mkdir()
+    site.halved.add("/svhn_cropped/test_32x32.mat")
+    options = {"dir": str(tmp_path / "sets"), "dm": 1, "download": True}
+    said = refusal("mnist_svhn", options)
+    assert "127.0.0.1" in said and "did not send all of test_32x32.mat" in said
+    assert "train_32x32.mat" in said and MNIST[0] not in said.partition("wanted: ")[2]
+    assert names(tmp_path / "sets") == ["mnist"]  # which came before
+    assert names(tmp_path / "sets" / "mnist") == sorted(MNIST)
+    site.halved.clear()
+    assert len(data.load("mnist_svhn", options, seed=0).splits["test"]) == 40
+
+
+def test_a_file_that_is_gone(tmp_path, site):
+    del site.files[f"/mnist/{MNIST[0]}"]
+    said = refusal("mnist_labels", {**LABELS, "dir": str(tmp_path / "sets")})
+    assert f"answers 404 Not Found when asked for {site.url}/mnist/{MNIST[0]}" in said
+    assert not (tmp_path / "sets").exists()
+
+
+def test_without_a_connection_one_line_comes_soon(tmp_path, monkeypatch):
+    move_sources(monkeypatch, CLOSED)
+    monkeypatch.setattr(transfer, "_tfds", lambda: pytest.fail("tries again for minutes"))
+    start = time.monotonic()
+    said = refusal("mnist_svhn", {"dir": str(tmp_path / "sets"), "download": True})
+    assert time.monotonic() - start < 5
+    assert "127.0.0.1:1 cannot be reached (Connection refused)" in said
+    for name in (*MNIST, "train_32x32.mat", "test_32x32.mat"):
+        assert name in said.partition("wanted: ")[2]
+    assert f"in {tmp_path}/sets/mnist" in said and f"in {tmp_path}/sets/svhn" in said
+    assert not (tmp_path / "sets").exists()
+
+
+def test_a_name_that_is_looked_up_for_ever(tmp_path, monkeypatch):
+    move_sources(monkeypatch, CLOSED)
+    end = threading.Event()
+
+    def look_up(*_: object) -> None:
+        end.wait(60)
+        raise OSError("too late")
+
+    monkeypatch.setattr(socket, "create_connection", look_up)
+    start = time.monotonic()
+    said = refusal("celeba", {"dir": str(tmp_path / "sets"), "download": True})
+    end.set()
+    assert time.monotonic() - start < 5
+    assert "no connection within 2 s" in said and "img_align_celeba.zip" in said
+
+
+def test_a_proxy_is_asked_in_place_of_the_server(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    assert transfer._door("https://example.org/a") == ("example.org", 443)
+    assert transfer._door("http://example.org:81/a") == ("example.org", 81)
+    monkeypatch.setenv("https_proxy", "proxy.example.org:3128")
+    assert transfer._door("https://example.org/a") == ("proxy.example.org", 3128)
+    assert transfer._door("http://example.org/a") == ("example.org", 80)
+    monkeypatch.setenv("no_proxy", "example.org")
+    assert transfer._door("https://example.org/a") == ("example.org", 443)
+
+
+def test_no_folder_to_write_into(tmp_path, site):
+    (tmp_path / "file").write_text("mine")
+    said = refusal("mnist_labels", {**LABELS, "dir": str(tmp_path / "file" / "mnist")})
+    assert f"{tmp_path}/file/mnist: Not a directory" in said
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_full_disk_leaves_nothing(tmp_path, site, monkeypatch):
+    fetch, full = transfer._fetch, OSError(errno.ENOSPC, "No space left on device")
+
+    def fill(manager, url: str, name: str) -> Path:
+        if name == MNIST[1]:
+            raise full
+        return fetch(manager, url, name)
+
+    monkeypatch.setattr(transfer, "_fetch", fill)
+    said = refusal("mnist_labels", {**LABELS, "dir": str(tmp_path / "sets")})
+    assert "No space left on device" in said and not (tmp_path / "sets").exists()
+
+
+def test_no_folder_is_known(site, monkeypatch):
+    for name in ("MMVAE_DATA_DIR", "XDG_DATA_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(folders.os.path, "expanduser", lambda path: path)  # nobody's account
+    assert "needs data.dir" in refusal("mnist_labels", LABELS) and not site.asked
+
+
+def test_large_files_of_google_need_a_reader_of_forms(tmp_path, monkeypatch):
+    monkeypatch.setattr(transfer.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(transfer.TransferError, match="pip install beautifulsoup4"):
+        transfer.download("celeb_a", ["https://drive.google.com/uc?id=a"], tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_archive_with_a_path_that_leaves_its_folder(tmp_path):
+    with tarfile.open(tmp_path / "a.tgz", "w:gz") as archive:
+        part = tarfile.TarInfo("../outside.txt")
+        part.size = 4
+        archive.addfile(part, io.BytesIO(b"text"))
+    with pytest.raises(transfer.TransferError, match=r"^a\.tgz cannot be unpacked"):
+        downloads._unpack(tmp_path / "a.tgz", "a.tgz", tmp_path / "in" / "side")
+    assert not list(tmp_path.rglob("outside.txt"))
