@@ -17,6 +17,7 @@ import numpy as np
 
 from mmvae_jax.data import splits
 from mmvae_jax.data.contract import SPLITS, Split
+from mmvae_jax.data.folders import MissingFiles
 from mmvae_jax.data.gathered import Gathered
 from mmvae_jax.types import UserError
 
@@ -173,14 +174,15 @@ def find(folder: Path, below: Sequence[str], name: str, files: str) -> Path:
       files: what the folder should hold, in words.
 
     Raises:
-      UserError: it is in none of them.
+      MissingFiles: it is in none of them.
     """
     for place in (folder, *(folder / usual for usual in below)):
         if (place / name).exists():
             return place / name
-    raise UserError(
+    raise MissingFiles(
+        folder,
         f"{folder} holds no {name} (looked for in it and in its subfolders {', '.join(below)}): "
-        f"put {files} there, or set data.dir to their folder"
+        f"put {files} there, or set data.dir to their folder",
     )
 
 

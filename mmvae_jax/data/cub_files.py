@@ -29,7 +29,7 @@ FILES = (
     "testclasses.txt of its captions (or train/ and test/ with text_trainvalclasses.txt and "
     "text_testclasses.txt, as MMVAE's authors distribute them)"
 )
-_LIST = "images.txt"
+LIST = "images.txt"
 _CLASSES = {"train": "trainvalclasses.txt", "test": "testclasses.txt"}
 # As they are unpacked, birds and captions lie in folders of their own.
 _PLACES = ("CUB_200_2011", "cvpr2016_cub", "birds")
@@ -47,17 +47,26 @@ def read(folder: Path) -> CaptionedImages:
       UserError: files are missing, damaged or do not match.
     """
     places = [folder, *(folder / name for name in _PLACES)]
-    if not any((place / _LIST).is_file() for place in places):
+    if not any((place / LIST).is_file() for place in places):
         for place in places:
             if all((place / part).is_dir() for part in _TEXTS):
                 return _cut_out(folder, place)
     return _published(folder)
 
 
+def find(folder: Path, name: str) -> Path:
+    """What has this name in `folder`, or in a usual place below it.
+
+    Raises:
+      MissingFiles: it is not there.
+    """
+    return captioned.find(folder, _PLACES, name, FILES)
+
+
 def _published(folder: Path) -> CaptionedImages:
-    listed = captioned.find(folder, _PLACES, _LIST, FILES)
+    listed = find(folder, LIST)
     names = _names(listed)
-    texts = captioned.find(folder, _PLACES, captioned.TEXTS, FILES)
+    texts = find(folder, captioned.TEXTS)
     parts = _by_class(np.array([name.partition("/")[0] for name in names]), folder)
     return CaptionedImages(
         dataset=NAME,
@@ -90,11 +99,11 @@ def _by_class(classes: np.ndarray, folder: Path) -> dict[str, np.ndarray]:
     known, parts = set(classes.tolist()), {}
     seen: dict[str, Path] = {}
     for part, name in _CLASSES.items():
-        path = captioned.find(folder, _PLACES, name, FILES)
+        path = find(folder, name)
         listed = [line for line in captioned.read_lines(path) if line]
         for word in listed:
             if word not in known:
-                raise UserError(f"{path}: no image of {_LIST} is of the class {word[:60]!r}")
+                raise UserError(f"{path}: no image of {LIST} is of the class {word[:60]!r}")
             if word in seen:
                 raise UserError(f"{path}: the class {word} is in {seen[word].name} already")
             seen[word] = path

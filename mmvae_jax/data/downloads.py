@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from mmvae_jax.data import sources, transfer
 from mmvae_jax.data.folders import MissingFiles
@@ -64,7 +65,7 @@ def fetch(dataset: str, missing: MissingFiles) -> None:
     """
     wanted = list(_wanted(dataset, missing.folder)) if missing.folder else []
     if not wanted:
-        raise missing
+        _refuse(dataset, missing)
     try:
         transfer.check(file.url for part in wanted for file in part.files)
         for part in wanted:
@@ -75,6 +76,14 @@ def fetch(dataset: str, missing: MissingFiles) -> None:
         raise UserError(
             f"{missing}; downloading what is missing failed: {why}; wanted: {left}"
         ) from error
+
+
+def _refuse(dataset: str, missing: MissingFiles) -> NoReturn:
+    """Raises what the loader raised, and says so where the rest of the dataset is downloaded."""
+    beside = "; ".join(filter(None, (source.beside for source in sources.SOURCES.get(dataset, ()))))
+    if not beside:
+        raise missing
+    raise UserError(f"{missing} ({beside} are not downloaded)") from missing
 
 
 def _wanted(dataset: str, folder: Path) -> Iterator[_Wanted]:

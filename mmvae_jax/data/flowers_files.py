@@ -20,7 +20,7 @@ FILES = (
     "jpg/ (image_00001.jpg ...), imagelabels.mat and setid.mat of Oxford's 102 flowers, and "
     "text_c10/ of their captions"
 )
-_LABELS, _SPLITS = "imagelabels.mat", "setid.mat"
+IMAGES, LABELS, SPLITS = "jpg", "imagelabels.mat", "setid.mat"
 _KEYS = {"train": "trnid", "validation": "valid", "test": "tstid"}
 # As they are unpacked, flowers and captions may lie in folders of their own.
 _PLACES = ("102flowers", "flowers", "cvpr2016_flowers")
@@ -32,10 +32,10 @@ def read(folder: Path) -> CaptionedImages:
     Raises:
       UserError: files are missing, damaged or do not match.
     """
-    root = captioned.find(folder, _PLACES, "jpg", FILES)
-    label = _label(captioned.find(folder, _PLACES, _LABELS, FILES))
-    parts = _parts(captioned.find(folder, _PLACES, _SPLITS, FILES), len(label))
-    texts = captioned.find(folder, _PLACES, captioned.TEXTS, FILES)
+    root = find(folder, IMAGES)
+    label = _label(find(folder, LABELS))
+    parts = _parts(find(folder, SPLITS), len(label))
+    texts = find(folder, captioned.TEXTS)
     found = {path.stem: path for path in texts.glob("*/*.txt")}
     stems = [f"image_{number:05d}" for number in range(1, len(label) + 1)]
     return CaptionedImages(
@@ -50,6 +50,15 @@ def read(folder: Path) -> CaptionedImages:
         label=label,
         num_classes=int(label.max()) + 1,
     )
+
+
+def find(folder: Path, name: str) -> Path:
+    """What has this name in `folder`, or in a usual place below it.
+
+    Raises:
+      MissingFiles: it is not there.
+    """
+    return captioned.find(folder, _PLACES, name, FILES)
 
 
 def _label(path: Path) -> np.ndarray:
@@ -69,7 +78,7 @@ def _parts(path: Path, count: int) -> dict[str, np.ndarray]:
         if numbers.min() < 1 or numbers.max() > count:
             wrong = numbers.max() if numbers.max() > count else numbers.min()
             raise UserError(
-                f"{path}: {key} names image {wrong}, {_LABELS} has the classes of 1 to {count:,}"
+                f"{path}: {key} names image {wrong}, {LABELS} has the classes of 1 to {count:,}"
             )
         times += np.bincount(numbers, minlength=count + 1)
         parts[part] = np.sort(numbers) - 1

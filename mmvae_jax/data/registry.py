@@ -96,7 +96,8 @@ def _build(name: str, options: Mapping[str, Any], seed: int, download: bool) -> 
         if not download:
             raise
         downloads.fetch(name, missing)
-    return DATASETS[name](**options, seed=seed)
+    # What cannot be downloaded may be missing, too: then nothing more comes, and that is said.
+    return _build(name, options, seed, download)
 
 
 def option_defaults(name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from mmvae_jax.data import celeba_files, idx, svhn
+from mmvae_jax.data import celeba_files, cub_files, flowers_files, idx, svhn
 from mmvae_jax.data.folders import MissingFiles
 
 
@@ -49,6 +49,7 @@ class Source:
       page: where a person finds the files.
       below: usual name of their folder among others; "": they lie in the dataset's folder itself.
       files: all of them.
+      beside: what the dataset needs that is not downloaded, in words.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Source:
     page: str
     below: str
     files: tuple[File, ...]
+    beside: str = ""
 
 
 def _idx(name: str, title: str, page: str, subfolders: tuple[str, ...]) -> Source:
@@ -121,11 +123,51 @@ def _celeba(table: str) -> Source:
     return Source("celeb_a", "CelebA", page, below="", files=files)
 
 
+CUB = Source(
+    name="caltech_birds2011",
+    title="the birds",
+    page="https://data.caltech.edu/records/65de6-vp158",
+    below="",
+    files=(
+        File(
+            name="CUB_200_2011",
+            url="https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1",
+            find=functools.partial(cub_files.find, name=cub_files.LIST),
+            archive="CUB_200_2011.tgz",
+        ),
+    ),
+    beside="captions",
+)
+
+_FLOWERS_PAGE = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
+FLOWERS = Source(
+    name="oxford_flowers102",
+    title="the flowers",
+    page=_FLOWERS_PAGE,
+    below="",
+    files=tuple(
+        File(
+            name=name,
+            url=f"{_FLOWERS_PAGE}{archive or name}",
+            find=functools.partial(flowers_files.find, name=name),
+            archive=archive,
+        )
+        for name, archive in (
+            (flowers_files.IMAGES, "102flowers.tgz"),
+            (flowers_files.LABELS, ""),
+            (flowers_files.SPLITS, ""),
+        )
+    ),
+    beside="captions",
+)
+
 # By dataset. A dataset of several sources takes the folder above theirs.
 SOURCES: dict[str, tuple[Source, ...]] = {
     "celeba": (_celeba(celeba_files.ATTRIBUTES),),
     "celeba_vision": (_celeba(celeba_files.LANDMARKS),),
+    "cub": (CUB,),
     "fashion_mnist_labels": (_fashion(idx.FASHION_FOLDERS),),
+    "flowers": (FLOWERS,),
     "mnist_fashion": (_mnist(idx.MNIST_BESIDE), _fashion(idx.FASHION_BESIDE)),
     "mnist_labels": (MNIST,),
     "mnist_svhn": (MNIST, SVHN),

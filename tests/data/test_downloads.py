@@ -23,6 +23,7 @@ import pytest
 from mmvae_jax import data
 from mmvae_jax.data import downloads, folders, sources, transfer
 from mmvae_jax.types import UserError
+from tests.data.fake_captioned import write_cub, write_flowers
 from tests.data.fake_celeba import write_celeba
 from tests.data.fake_mnist import write_mnist
 from tests.data.fake_svhn import write_svhn
@@ -82,6 +83,11 @@ def site(tmp_path, monkeypatch) -> Iterator[Site]:
         str(celeba / "img_align_celeba"), "zip", root_dir=celeba, base_dir="img_align_celeba"
     )
     found.put("celeb_a", celeba)
+    birds, flowers = write_cub(original / "cub"), write_flowers(original / "flowers")
+    pack(birds, "CUB_200_2011", birds / "CUB_200_2011.tgz")
+    found.put("caltech_birds2011", birds)
+    pack(flowers, "jpg", flowers / "102flowers.tgz")
+    found.put("oxford_flowers102", flowers)
     move_sources(monkeypatch, found.url)
     known = {f"{found.url}{path}": info(path, content) for path, content in found.files.items()}
     monkeypatch.setattr(transfer, "registered", lambda name: known)
@@ -90,6 +96,11 @@ def site(tmp_path, monkeypatch) -> Iterator[Site]:
     yield found
     found.server.shutdown()
     found.server.server_close()
+
+
+def pack(folder: Path, name: str, archive: Path) -> None:
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(folder / name, name)
 
 
 def info(path: str, content: bytes):
@@ -194,6 +205,41 @@ def test_archives_are_unpacked(tmp_path, site):
     site.asked.clear()
     data.load("celeba_vision", {"dir": str(folder), "download": True})
     assert set(site.asked) == {"/celeb_a/list_landmarks_align_celeba.txt"}
+
+
+def test_captions_are_the_users_to_bring(tmp_path, site):
+    folder = tmp_path / "birds"
+    said = refusal("cub", {"dir": str(folder), "download": True})
+    assert "holds no text_c10" in said and said.endswith("(captions are not downloaded)")
+    assert names(folder) == ["CUB_200_2011"]  # once they are there, nothing more is wanted
+    site.asked.clear()
+    assert refusal("cub", {"dir": str(folder), "download": True}) == said and not site.asked
+    shutil.copytree(tmp_path / "original" / "cub" / "cvpr2016_cub", folder / "cvpr2016_cub")
+    found = data.load("cub", {"dir": str(folder), "download": True})
+    assert len(found.splits["train"]) == 40 and not site.asked
+
+
+def test_flowers_come_beside_their_captions(tmp_path, site):
+    folder = tmp_path / "flowers"
+    shutil.copytree(tmp_path / "original" / "flowers" / "text_c10", folder / "text_c10")
+    (folder / "setid.mat").write_bytes(b"mine")
+    said = refusal("flowers", {"dir": str(folder), "download": True})
+    assert "setid.mat" in said and (folder / "setid.mat").read_bytes() == b"mine"
+    assert names(folder) == ["imagelabels.mat", "jpg", "setid.mat", "text_c10"]
+    assert len(names(folder / "jpg")) == 12
+
+
+def test_an_archive_of_something_else(tmp_path, site, monkeypatch):
+    """It has its registered checksum, but not what the reader looks for: it comes once."""
+    (tmp_path / "original" / "cub" / "CUB_200_2011" / "images.txt").unlink()
+    pack(tmp_path / "original" / "cub", "CUB_200_2011", tmp_path / "CUB_200_2011.tgz")
+    path = "/caltech_birds2011/CUB_200_2011.tgz"
+    site.files[path] = (tmp_path / "CUB_200_2011.tgz").read_bytes()
+    known = {f"{site.url}{path}": info(path, site.files[path])}
+    monkeypatch.setattr(transfer, "registered", lambda name: known)
+    said = refusal("cub", {"dir": str(tmp_path / "birds"), "download": True})
+    assert "CUB_200_2011.tgz) came, but holds something else" in said
+    assert site.asked == [path, path]  # the first time it is only asked for
 
 
 def test_of_two_processes_one_downloads(tmp_path, site):
