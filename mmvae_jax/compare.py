@@ -3,7 +3,7 @@
 Runs that differ only in their seeds are one row, with mean and standard deviation; a row is named
 after its model and the settings that distinguish it. Every data set has a table of its own, since
 numbers on different data cannot be compared. Where a paper prints a number for a row's setting, it
-stands beside ours.
+stands beside ours. ``--columns=data.observed`` lays one metric out over the values of a setting.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmvae_jax import entry_point
-from mmvae_jax.comparison import formats, metrics
+from mmvae_jax.comparison import formats, metrics, pivot
 from mmvae_jax.comparison.grouping import DataSet, group
 from mmvae_jax.comparison.metrics import Metric
 from mmvae_jax.comparison.runs import SPLITS, Run, read_all
@@ -28,6 +28,7 @@ _ROWS = ("groups", "runs")
 _X, _Y = "coherence/conditional/mean", "diversity/conditional/mean"
 _ENDINGS = {".md": "markdown", ".tex": "latex", ".csv": "csv"}
 _JUDGE = "classifier/accuracy/mean"
+_LABELS = "classification/accuracy"
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -37,6 +38,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("runs", nargs="+", metavar="RUN", help="Workdir of an evaluated run.")
     add("--metrics", default="", help="Columns, a,b,...: names in results.json [the main ones].")
+    add("--columns", default="", help="Setting, its values are the columns of one of --metrics.")
     add("--split", default="test", help="Rows it was measured on: test, validation [test].")
     add("--rows", default="groups", help="groups: seeds together; runs: one row each [groups].")
     add("--format", default="", help="text, markdown, latex, csv [by --output's ending, or text].")
@@ -48,6 +50,8 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     _one_of("--split", arguments.split, SPLITS)
     _one_of("--rows", arguments.rows, _ROWS)
+    if arguments.columns and arguments.rows == "runs":
+        raise UserError("--columns puts the values of a setting side by side: leave out --rows")
     ending = Path(arguments.output).suffix.lower()
     arguments.format = arguments.format or _ENDINGS.get(ending, "text")
     _one_of("--format", arguments.format, formats.FORMATS)
@@ -86,20 +90,23 @@ def main(argv: Sequence[str]) -> list[Table]:
     """Compares the runs of a command line: prints, writes and returns the tables."""
     arguments = _arguments(argv)
     runs = read_all(arguments.runs, arguments.split)
-    columns = metrics.chosen(arguments.metrics, runs)
     axes = _axes(arguments, runs)
     data_sets = group(runs, by_run=arguments.rows == "runs")
-    keep_empty = bool(arguments.metrics.strip())
-    tables = [build(data, columns, keep_empty=keep_empty) for data in data_sets]
+    if arguments.columns:
+        tables = complete = _over_values(arguments, runs)
+    else:
+        columns, keep_empty = (
+            metrics.chosen(arguments.metrics, runs),
+            bool(arguments.metrics.strip()),
+        )
+        tables, complete = (
+            [build(data, chosen, keep_empty=keep_empty) for data in data_sets]
+            for chosen in (columns, _with_judge(columns))
+        )
     if arguments.figure:
         _draw(data_sets, axes, Path(arguments.figure))
-    if arguments.format == "csv":
-        # Elsewhere a note states it.
-        content = formats.comma_separated(
-            [build(data, _with_judge(columns), keep_empty=keep_empty) for data in data_sets]
-        )
-    else:
-        content = formats.FORMATS[arguments.format](tables)
+    # In a CSV there is no note that states how good the judges are.
+    content = formats.FORMATS[arguments.format](complete if arguments.format == "csv" else tables)
     if arguments.output:
         _write(Path(arguments.output), content)
     if arguments.output or arguments.format == "text":
@@ -108,6 +115,19 @@ def main(argv: Sequence[str]) -> list[Table]:
     for name in filter(None, (arguments.output, arguments.figure)):
         print(f"wrote {name}", file=sys.stderr)
     return tables
+
+
+def _over_values(arguments: argparse.Namespace, runs: Sequence[Run]) -> list[Table]:
+    """One metric over the values of the setting ``--columns``."""
+    key = arguments.columns
+    pivot.check_key(key, runs)
+    name = arguments.metrics if arguments.metrics.strip() else _LABELS
+    columns = metrics.chosen(name, runs)
+    if len(columns) != 1:
+        raise UserError(f"--columns={key}: its cells hold one metric: name one with --metrics")
+    if not any(columns[0].name in (*run.numbers, *run.skipped) for run in runs):
+        raise UserError(f"--columns={key}: no run has {name}: name another metric with --metrics")
+    return [pivot.build(data, columns[0], key) for data in group(runs, across=key)]
 
 
 def _axes(arguments: argparse.Namespace, runs: Sequence[Run]) -> list[Metric]:

@@ -54,10 +54,8 @@ def comma_separated(tables: Sequence[Table]) -> str:
     Beside each metric stand ``sd`` (over runs) or ``se`` (of a single one), ``runs`` (that have it)
     and, where a paper has such a number, ``paper``.
     """
-    names = dict.fromkeys(column.metric.name for table in tables for column in table.columns)
-    with_paper = {
-        column.metric.name for table in tables for column in table.columns if any(column.paper)
-    }
+    names = dict.fromkeys(column.name for table in tables for column in table.columns)
+    with_paper = {column.name for table in tables for column in table.columns if any(column.paper)}
     fields = ["data set", "model", "row", "runs"]
     for name in names:
         fields += [name, f"{name} sd", f"{name} se", f"{name} runs"]
@@ -70,7 +68,7 @@ def comma_separated(tables: Sequence[Table]) -> str:
             line = {"data set": _clean(table.title), "model": table.models[index]}
             line |= {"row": _clean(row), "runs": table.runs[index]}
             for column in table.columns:
-                line |= _fields(column, index, column.metric.name in with_paper)
+                line |= _fields(column, index, column.name in with_paper)
             writer.writerow(line)
     return file.getvalue()
 
@@ -108,7 +106,7 @@ def _grid(table: Table) -> _Grid:
     headings = [_Entry(table.title), _Entry("runs")]
     lines = [[_Entry(row), _Entry(str(n))] for row, n in zip(table.rows, table.runs, strict=True)]
     for column in table.columns:
-        headings.append(_Entry(column.metric.label + _ARROWS.get(column.metric.better, "")))
+        headings.append(_Entry(column.label + _ARROWS.get(column.metric.better, "")))
         decimals = column.decimals
         for line, cell, best in zip(lines, column.cells, column.best, strict=True):
             line.append(_Entry(shown(cell, decimals), best))
@@ -248,7 +246,7 @@ def _tex(entry: _Entry) -> str:
 
 
 def _fields(column: Column, index: int, with_paper: bool) -> dict[str, str | float | int]:
-    name, cell = column.metric.name, column.cells[index]
+    name, cell = column.name, column.cells[index]
     fields: dict[str, str | float | int] = {f"{name} runs": cell.count}
     if cell.value is not None:
         fields[name] = cell.value

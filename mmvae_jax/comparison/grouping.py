@@ -21,6 +21,8 @@ _IGNORED = (
 )
 # What training rows keep: a setting of the run, since the test rows stay the same.
 _PARTIAL = ("partial", "observed", "rest", "always", "labels_per_class")
+# Settings of how much is kept, and the value that keeps everything.
+_KEEPS_ALL = {"data.observed": 1.0, "data.labels_per_class": 0}
 _SECTIONS = ("data", "objective", "model", "optimizer")  # what a row's name begins with
 _SHOWN = 4  # settings in a name, more where rows are not told apart by so few
 _UNSET = object()
@@ -67,7 +69,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def group(runs: Sequence[Run], *, by_run: bool = False) -> list[DataSet]:
+def group(runs: Sequence[Run], *, by_run: bool = False, across: str = "") -> list[DataSet]:
     """The tables, in the order of their first runs.
 
     Rows are ordered by model, as given, and within a model by what distinguishes them.
@@ -75,6 +77,8 @@ def group(runs: Sequence[Run], *, by_run: bool = False) -> list[DataSet]:
     Args:
       runs: at least one.
       by_run: every run is a row of its own, named after its folder.
+      across: a setting that makes no rows: runs that differ in it alone are one. Where it says how
+        much training rows keep, a run that keeps it all is in every row of that recipe.
 
     Raises:
       UserError: two runs have the same settings and the same seeds.
@@ -83,7 +87,7 @@ def group(runs: Sequence[Run], *, by_run: bool = False) -> list[DataSet]:
     keys = {key for run in runs for key in flat(run.config)}
     titles = _titles(found, keys)
     return [
-        DataSet(title, *(_rows_of_runs(members) if by_run else _rows(members, keys)))
+        DataSet(title, *(_rows_of_runs(members) if by_run else _rows(members, keys, across)))
         for title, members in zip(titles, found, strict=True)
     ]
 
@@ -142,9 +146,61 @@ def _titles(found: Sequence[Sequence[Run]], keys: Iterable[str]) -> list[str]:
 # --- rows ---------------------------------------------------------------------------------------
 
 
-def _settings(run: Run) -> dict[str, Any]:
-    skipped = (*SEEDS, *_IGNORED)
+def _settings(run: Run, across: str = "") -> dict[str, Any]:
+    skipped = (*SEEDS, *_IGNORED, across)
     return {key: value for key, value in flat(run.config).items() if key not in skipped}
+
+
+def value_of(run: Run, key: str) -> Any:
+    """A setting of a run, by its dotted name; a value like no other where it has none."""
+    return flat(run.config).get(key, _UNSET)
+
+
+def values_of(data: DataSet, key: str) -> list[tuple[Any, str]]:
+    """The values of a setting in a table, in order, each with its heading."""
+    runs = [run for row in data.groups for run in row.runs]
+    found = [value_of(members[0], key) for members in _by(runs, lambda run: value_of(run, key))]
+    every = _KEEPS_ALL.get(key, _UNSET)  # where not the largest of all stands for all
+    found.sort(key=lambda value: (value == every, _sortable(value)))
+    name = _short(key, {name for run in runs for name in flat(run.config)})
+    return [
+        (value, f"{name}=all" if value == every and not every else f"{name}={_value(value)}")
+        for value in found
+    ]
+
+
+def _keeps_all(run: Run) -> bool:
+    data = run.config["data"]
+    partial = data.get("partial", "none")
+    return partial == "none" or (partial != "labels_per_class" and data.get("observed") == 1)
+
+
+def _with_whole_runs(found: Sequence[Sequence[Run]], across: str) -> list[list[Run]]:
+    """Rows over how much is kept: runs that keep everything join those that keep a part.
+
+    How it would be chosen what they keep, and mixed into batches, is no setting of theirs.
+    """
+
+    def recipe(members: Sequence[Run]) -> dict[str, Any]:
+        moot = (*(f"data.{key}" for key in _PARTIAL), "training.batch_mix")
+        settings = _settings(members[0]).items()
+        return {k: v for k, v in settings if not k.startswith(moot)}
+
+    whole = [list(members) for members in found if all(map(_keeps_all, members))]
+    partial = [list(members) for members in found if not all(map(_keeps_all, members))]
+    alone = []
+    for members in whole:
+        # Of those whose part is the one that this setting says.
+        joined = [
+            row
+            for row in partial
+            if recipe(row) == recipe(members)
+            and any(value_of(run, across) != _KEEPS_ALL[across] for run in row)
+        ]
+        for row in joined:
+            row += members
+        alone += [] if joined else [members]
+    return partial + alone
 
 
 def _rows_of_runs(runs: Sequence[Run]) -> tuple[list[Group], list[str]]:
@@ -154,14 +210,18 @@ def _rows_of_runs(runs: Sequence[Run]) -> tuple[list[Group], list[str]]:
     return [Group(run.model, name, [run]) for run, name in zip(runs, names, strict=True)], []
 
 
-def _rows(runs: Sequence[Run], keys: Iterable[str]) -> tuple[list[Group], list[str]]:
+def _rows(
+    runs: Sequence[Run], keys: Iterable[str], across: str = ""
+) -> tuple[list[Group], list[str]]:
     groups: list[Group] = []
     notes: list[str] = []
     for of_model in _by(runs, lambda run: run.model):
-        found = _by(of_model, _settings)
+        found = _by(of_model, lambda run: _settings(run, across))
+        if across in _KEEPS_ALL:
+            found = _with_whole_runs(found, across)
         for members in found:
-            _refuse_equal(members)
-        settings = [_settings(members[0]) for members in found]
+            _refuse_equal(members, across)
+        settings = [_settings(members[0], across) for members in found]
         differing = _differing(settings)
         model, shown = of_model[0].model, _telling(settings, differing)
         rows = [
@@ -176,25 +236,25 @@ def _rows(runs: Sequence[Run], keys: Iterable[str]) -> tuple[list[Group], list[s
         if len(differing) > len(shown):
             rest = _listed([_short(key, keys) for key in differing if key not in shown])
             notes.append(f"rows of {model} also differ in {rest}")
-    return groups, [*notes, *_across_models(groups, keys)]
+    return groups, [*notes, *_across_models(groups, keys, across)]
 
 
-def _across_models(groups: Sequence[Group], keys: Iterable[str]) -> list[str]:
+def _across_models(groups: Sequence[Group], keys: Iterable[str], across: str) -> list[str]:
     """What all models have and not all have alike, apart from what their rows' names say."""
-    settings = [_settings(group.runs[0]) for group in groups]
+    settings = [_settings(group.runs[0], across) for group in groups]
     within = set()
     for rows in _by(groups, lambda group: group.model):
-        within |= set(_differing([_settings(row.runs[0]) for row in rows]))
+        within |= set(_differing([_settings(row.runs[0], across) for row in rows]))
     everywhere = [key for key in _differing(settings) if all(key in own for own in settings)]
     rest = [key for key in everywhere if key not in within and key != "model.name"]
     return [f"models differ in {_listed([_short(k, keys) for k in rest])}, too"] if rest else []
 
 
-def _refuse_equal(members: Sequence[Run]) -> None:
+def _refuse_equal(members: Sequence[Run], across: str) -> None:
     """A run that is counted twice would make the spread over seeds too small."""
     for one, other in itertools.combinations(members, 2):
         first, second = flat(one.config), flat(other.config)
-        if all(first.get(key) == second.get(key) for key in SEEDS[:2]):
+        if all(first.get(key) == second.get(key) for key in (*SEEDS[:2], across)):
             raise UserError(
                 f"{one.path} and {other.path} have the same settings and the same seeds: "
                 "leave one out, or make every run a row with --rows=runs"

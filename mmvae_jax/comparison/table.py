@@ -46,12 +46,24 @@ class Column:
       cells: one per row.
       best: per row, whether nothing in the column is better; all False without a direction.
       paper: per row, what the papers print for that setting.
+      setting: what its runs have in common, where other columns hold the same metric.
     """
 
     metric: Metric
     cells: Sequence[Cell]
     best: Sequence[bool]
     paper: Sequence[Sequence[Published]]
+    setting: str = ""
+
+    @property
+    def label(self) -> str:
+        """Its heading."""
+        return self.setting or self.metric.label
+
+    @property
+    def name(self) -> str:
+        """What only this column is called."""
+        return f"{self.metric.name} {self.setting}".rstrip()
 
     @property
     def decimals(self) -> int:
@@ -92,16 +104,21 @@ def build(data: DataSet, metrics: Sequence[Metric], *, keep_empty: bool = False)
     """
     columns = [_column(data.groups, metric) for metric in metrics]
     columns = [c for c in columns if keep_empty or any(cell.count for cell in c.cells)]
-    entries = [entry for column in columns for cell in column.paper for entry in cell]
     return Table(
         title=data.title,
         models=[group.model for group in data.groups],
         rows=[group.name for group in data.groups],
         runs=[len(group.runs) for group in data.groups],
         columns=columns,
-        sources=list(dict.fromkeys(entry.source for entry in entries)),
-        notes=[*_notes(data.groups, columns), *data.notes],
+        sources=sources(columns),
+        notes=[*notes(data.groups, columns), *data.notes],
     )
+
+
+def sources(columns: Sequence[Column]) -> list[str]:
+    """Where the papers' numbers in these columns come from."""
+    entries = [entry for column in columns for cell in column.paper for entry in cell]
+    return list(dict.fromkeys(entry.source for entry in entries))
 
 
 def cell(runs: Sequence[Run], name: str) -> Cell:
@@ -138,18 +155,19 @@ def best(cells: Sequence[Cell], metric: Metric) -> list[bool]:
 # --- notes --------------------------------------------------------------------------------------
 
 
-def _notes(groups: Sequence[Group], columns: Sequence[Column]) -> list[str]:
+def notes(groups: Sequence[Group], columns: Sequence[Column]) -> list[str]:
+    """What a reader must know of the runs behind these cells, a group for each row."""
     runs = [run for group in groups for run in group.runs]
-    notes = _kinds(columns)
+    found = _kinds(columns)
     if any(column.metric.name.startswith("coherence/") for column in columns):
-        notes += _judges(runs)
-    notes += _steps(groups)
+        found += _judges(runs)
+    found += _steps(groups)
     for column in columns:
         name = column.metric.name
         ways = dict.fromkeys(run.numbers[name].how for run in runs if name in run.numbers)
         if len(ways) > 1:
-            notes.append(f"{name} was not computed alike: {'; or '.join(ways)}")
-    return [*notes, *_skipped(groups, columns)]
+            found.append(f"{name} was not computed alike: {'; or '.join(ways)}")
+    return [*found, *_skipped(groups, columns)]
 
 
 def _kinds(columns: Sequence[Column]) -> list[str]:
