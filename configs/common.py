@@ -145,6 +145,7 @@ def base() -> ConfigDict:
             "likelihood_samples": 32,  # draws per example; the papers' numbers take 1000 to 5000
             "likelihood_examples": 100,  # 0: every example
             "coherence_subsets": 500,  # examples for coherence given several modalities; 0: all
+            "robustness_examples": 500,  # for curves over what is missing; 0: every example
             "quality_examples": 500,  # for distances between features; 0: every example
             "inception": "",  # weights for FID and KID, see docs/evaluation.md; "": neither
             "probe_train": 5000,  # training examples for the linear probes; 0: all

@@ -75,6 +75,7 @@ RULES: dict[str, Rule] = {
     "evaluation.likelihood_samples": integer(1),
     "evaluation.likelihood_examples": integer(0),
     "evaluation.coherence_subsets": integer(0),
+    "evaluation.robustness_examples": integer(0),
     "evaluation.quality_examples": integer(0),
     "evaluation.inception": of_type(str),
     "evaluation.probe_train": integer(0),
@@ -122,6 +123,7 @@ _OPTIONAL = (
     "training.augment.flip_together",
     "training.augment.shift",
     "evaluation.inception",
+    "evaluation.robustness_examples",
 )
 # Keys that hold a mapping as one value.
 _MAPPINGS = ("model.network_options", "model.modalities", "training.batch_mix")

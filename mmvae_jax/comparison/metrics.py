@@ -61,6 +61,8 @@ _FAMILIES = (
     ("probe/", HIGHER, 3),
     ("classification/", HIGHER, 3),
     ("classifier/accuracy/", NEITHER, 3),  # of the judge, not of the model
+    ("robustness/error/", LOWER, 4),
+    ("robustness/", HIGHER, 3),
     ("log_likelihood/", HIGHER, 1),
     ("effective_sample_fraction/", HIGHER, 3),
     ("log_weight_variance/", LOWER, 1),

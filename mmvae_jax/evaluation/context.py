@@ -35,6 +35,7 @@ class Settings:
       likelihood_samples: S of ``log_likelihood/...``; 1000 and more for numbers to report.
       likelihood_examples: rows that it is measured on; 0 means all.
       coherence_subsets: rows that ``coherence/given/...`` is measured on; 0 means all.
+      robustness_examples: rows that ``robustness/...`` is measured on; 0 means all.
       quality_examples: rows that distances between features are measured on; 0 means all.
       inception: file with the weights of Inception-v3, for FID and KID; empty means none.
       probe_train: training rows that the linear probes learn from; 0 means all.
@@ -52,6 +53,7 @@ class Settings:
     likelihood_samples: int = 32
     likelihood_examples: int = 100
     coherence_subsets: int = 500
+    robustness_examples: int = 500
     quality_examples: int = 500
     inception: str = ""
     probe_train: int = 5000

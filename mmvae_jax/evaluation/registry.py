@@ -23,6 +23,7 @@ from mmvae_jax.evaluation import (
     reconstruction,
     relatedness,
     retrieval,
+    robustness,
 )
 from mmvae_jax.evaluation.context import Context
 from mmvae_jax.evaluation.result import Result
@@ -43,6 +44,7 @@ METRICS: dict[str, Metric] = {
     "classification/accuracy": classification.classification_accuracy,
     "classification/attributes": attributes.attribute_classification,
     "captions": captions.caption_accuracy,
+    "robustness": robustness.missing_modalities,
     "probe": probes.linear_probes,
     "importance": importance.factor_importance,
     "retrieval": retrieval.retrieval,
@@ -66,6 +68,7 @@ ON_REQUEST = frozenset(
         "retrieval",
         "relatedness",
         "information",
+        "robustness",
         "log_likelihood",
     }
 )

@@ -21,6 +21,7 @@ from mmvae_jax.report import (
     importance,
     relatedness,
     retrieval,
+    robustness,
     sheets,
     style,
     traversals,
@@ -108,6 +109,12 @@ FIGURES: dict[str, Entry] = {
         "Coherence",
         "The share of draws that a classifier puts in the class of the given item, by given (row) "
         "and generated (column) modality; below, the classifier's accuracy on real items.",
+    ),
+    "robustness": Entry(
+        robustness.robustness,
+        "What is missing",
+        "How well each modality is filled in from the others, over the share of these that is "
+        "given, one at least; bars are standard errors. A robust model loses little to the left.",
     ),
     "relatedness": Entry(
         relatedness.relatedness,

@@ -31,7 +31,7 @@ _PIXELS_PER_INCH = 110  # of the others, on the page
 _PARTS: dict[str, tuple[str, ...]] = {
     "Training": ("training",),
     "Samples": ("samples",),
-    "Conditional generation": ("conditional", "conditional_pairs", "coherence"),
+    "Conditional generation": ("conditional", "conditional_pairs", "coherence", "robustness"),
     "Reconstructions": ("reconstructions",),
     "Retrieval": ("retrieval",),
     "Latent codes": (

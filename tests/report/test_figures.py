@@ -33,6 +33,8 @@ RESULTS = {
     "coherence/conditional/mean": Result(value=0.3),
     "classifier/accuracy/a": Result(value=0.99),
     "importance/weights/a": Result(values=np.array([0.5, 0.2, 0.2, 0.0, 0.1, 0.0])),
+    "robustness/coherence/0.5": Result(value=0.7, standard_error=0.02),
+    "robustness/coherence/1": Result(value=0.9),
 }
 
 
@@ -187,7 +189,7 @@ def test_a_label_stands_as_text_beside_the_images(tmp_path):
     found = texts(sheets.samples(shown))
     assert found.count("a") == 3 and len(found) == 33
     assert set(found) <= {"a", "zero", "one", "Ankle boot", r"x\$y\$"}
-    assert len(figures.draw(shown)[0]) == 9  # all but training, coherence and pairs
+    assert len(figures.draw(shown)[0]) == 9  # all but pairs and what is measured
 
 
 def test_without_private_codes_there_is_no_style(tmp_path, caplog):
