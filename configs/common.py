@@ -148,6 +148,10 @@ def base() -> ConfigDict:
             "robustness_examples": 500,  # for curves over what is missing; 0: every example
             "quality_examples": 500,  # for distances between features; 0: every example
             "inception": "",  # weights for FID and KID, see docs/evaluation.md; "": neither
+            # For cca: a text file of words and their vectors (as FastText writes it); "": learnt
+            # from the training captions. Sentences: weighted (MMVAE) | mean (MEME).
+            "word_vectors": "",
+            "sentence_vectors": "weighted",
             "probe_train": 5000,  # training examples for the linear probes; 0: all
             "classifier_epochs": 0,  # 0: chosen from the data set's size
             "cache_dir": "",  # "": WORKDIR/cache

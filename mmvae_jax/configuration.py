@@ -47,6 +47,13 @@ def _metrics(key: str, value: Any) -> None:
     evaluation.chosen(value)
 
 
+def _file(key: str, value: Any) -> None:
+    """The name of a file that is there, or "" for none."""
+    of_type(str)(key, value)
+    if value and not Path(value).expanduser().is_file():
+        fail(key, value, "the name of a file that is there, or empty")
+
+
 # The sections that no model and no data set changes.
 RULES: dict[str, Rule] = {
     "seed": _SEED,
@@ -78,6 +85,8 @@ RULES: dict[str, Rule] = {
     "evaluation.robustness_examples": integer(0),
     "evaluation.quality_examples": integer(0),
     "evaluation.inception": of_type(str),
+    "evaluation.word_vectors": _file,
+    "evaluation.sentence_vectors": choice("weighted", "mean"),
     "evaluation.probe_train": integer(0),
     "evaluation.classifier_epochs": integer(0),
     "evaluation.cache_dir": of_type(str),
@@ -124,6 +133,8 @@ _OPTIONAL = (
     "training.augment.shift",
     "evaluation.inception",
     "evaluation.robustness_examples",
+    "evaluation.word_vectors",
+    "evaluation.sentence_vectors",
 )
 # Keys that hold a mapping as one value.
 _MAPPINGS = ("model.network_options", "model.modalities", "training.batch_mix")

@@ -93,6 +93,8 @@ def test_shipped_configs_are_valid(name, dataset):
         ("data.always", 1, "must be of type str"),
         ("data.labels_per_class", -1, "at least 0"),
         ("evaluation.metrics", "bound/tset", "did you mean 'bound/test'?"),
+        ("evaluation.word_vectors", "no.vec", "must be the name of a file that is there, or empty"),
+        ("evaluation.sentence_vectors", "means", "did you mean 'mean'?"),
         ("evaluation.robustness_examples", -1, "at least 0"),
         ("evaluation.figures", 1, "must be of type bool, not int"),
     ],

@@ -63,6 +63,10 @@ _FAMILIES = (
     ("classifier/accuracy/", NEITHER, 3),  # of the judge, not of the model
     ("robustness/error/", LOWER, 4),
     ("robustness/", HIGHER, 3),
+    # Of generated items that belong together; those of real ones are there for scale.
+    ("cca/cross/", HIGHER, 3),
+    ("cca/joint/", HIGHER, 3),
+    ("cca/", NEITHER, 3),
     ("log_likelihood/", HIGHER, 1),
     ("effective_sample_fraction/", HIGHER, 3),
     ("log_weight_variance/", LOWER, 1),

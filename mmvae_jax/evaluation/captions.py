@@ -9,17 +9,12 @@ probable token of every position, the mean of every pixel.
 
 from __future__ import annotations
 
-import functools
-from typing import Any
-
-import jax
 import numpy as np
 
-from mmvae_jax.data.items import as_data
 from mmvae_jax.evaluation import classifiers
-from mmvae_jax.evaluation.context import Context, stream
+from mmvae_jax.evaluation.context import Context
+from mmvae_jax.evaluation.decoding import generated
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
-from mmvae_jax.types import Array, Batch, Variables
 
 
 def caption_accuracy(context: Context) -> dict[str, Result]:
@@ -40,7 +35,7 @@ def caption_accuracy(context: Context) -> dict[str, Result]:
     shown = rows.present[known.image]
     results: dict[str, Result] = {}
     if shown.any():
-        tokens = _generated(context, known.image, known.caption)
+        tokens = generated(context, "captions", (known.image,), known.caption)
         said = known.parse(tokens)[shown]
         how = f"a caption generated from the image alone, parsed; error over {split} rows"
         results |= _shares("captions/from_image", said == truth[shown], known.names, how)
@@ -53,7 +48,7 @@ def caption_accuracy(context: Context) -> dict[str, Result]:
         results |= _shares("captions/judge", judged == truth[shown], known.names, how)
     described = rows.present[known.caption]
     if described.any():
-        images = _generated(context, known.caption, known.image)[described]
+        images = generated(context, "captions", (known.caption,), known.image)[described]
         how = (
             "an image generated from the caption alone, read by the classifier; error over "
             f"{split} rows"
@@ -72,34 +67,6 @@ def _shares(prefix: str, right: np.ndarray, names: tuple[str, ...], how: str) ->
         for name, column in zip(names, right.T, strict=True):
             found[f"{prefix}/{name}"] = mean(column, how)
     return found
-
-
-def _generated(context: Context, given: str, target: str) -> np.ndarray:
-    """The target as stored, [N, *shape], generated from each row's given modality."""
-    spec = next(spec for spec in context.model.specs if spec.name == target)
-    seed = context.seed_for(f"captions/{given}")
-    parts = [
-        np.asarray(
-            _means(context.model, given, target, context.variables, seed, np.uint32(i), batch)
-        )
-        for i, batch in enumerate(context.batches(context.rows))
-    ]
-    return as_data(np.concatenate(parts)[: len(context.rows)], spec)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _means(
-    model: Any,
-    given: str,
-    target: str,
-    variables: Variables,
-    seed: Array,
-    index: Array,
-    batch: Batch,
-) -> Array:
-    """Decoder means [B, *shape] of one batch."""
-    drawn = model.conditional(variables, stream(seed, index), batch, (given,), 1, private="prior")
-    return drawn[target][0]
 
 
 def _judged(context: Context, images: np.ndarray) -> np.ndarray:

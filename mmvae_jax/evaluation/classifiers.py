@@ -77,10 +77,15 @@ class AttributeNet(nn.Module):
     sizes: tuple[int, ...]
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool = False) -> Array:
-        """Scores [B, attributes, most values]; -inf for values that an attribute has not."""
+    def __call__(self, x: Array, *, train: bool = False, hidden: bool = False) -> Array:
+        """Scores [B, attributes, most values]; -inf for values that an attribute has not.
+
+        Where ``hidden`` what the last layer sees, [B, F].
+        """
         most = max(self.sizes)
-        scores = ImageNet(len(self.sizes) * most)(x, train=train)
+        scores = ImageNet(len(self.sizes) * most)(x, train=train, hidden=hidden)
+        if hidden:
+            return scores
         exists = np.arange(most) < np.array(self.sizes)[:, None]
         return jnp.where(exists[None], scores.reshape(-1, *exists.shape), -jnp.inf)
 

@@ -38,6 +38,9 @@ class Settings:
       robustness_examples: rows that ``robustness/...`` is measured on; 0 means all.
       quality_examples: rows that distances between features are measured on; 0 means all.
       inception: file with the weights of Inception-v3, for FID and KID; empty means none.
+      word_vectors: text file with vectors of the captions' words, for ``cca/...``; empty means
+        that they are learnt from the training captions.
+      sentence_vectors: ``weighted`` (MMVAE) or ``mean`` (MEME): how ``cca/...`` puts them together.
       probe_train: training rows that the linear probes learn from; 0 means all.
       classifier_epochs: passes over the training items when a classifier is trained; 0 means
         chosen from their number.
@@ -56,6 +59,8 @@ class Settings:
     robustness_examples: int = 500
     quality_examples: int = 500
     inception: str = ""
+    word_vectors: str = ""
+    sentence_vectors: str = "weighted"
     probe_train: int = 5000
     classifier_epochs: int = 0
     cache_dir: str = ""
@@ -170,6 +175,13 @@ def stream(seed: jax.Array, index: jax.Array) -> jax.Array:
 def first_rows(split: Any, count: int) -> Any:
     """The first ``count`` rows of a split."""
     return split.select(slice(0, count))
+
+
+def evenly(rows: np.ndarray, count: int) -> np.ndarray:
+    """So many of these rows at even distances, or all where there are no more."""
+    if len(rows) <= count:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
 
 
 def labelled(batch: Batch) -> jax.Array:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
+from mmvae_jax.data.items import as_data
+from mmvae_jax.evaluation.context import Context, stream
 from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, Variables
 
 
@@ -37,3 +41,72 @@ def decoder_mean(
 ) -> Array:
     """What one modality's decoder shows of codes [..., D] and [..., W]: [..., *shape]."""
     return model.mean({spec.name: model.decode_one(variables, spec, shared, private)})[spec.name]
+
+
+def generated(
+    context: Context,
+    purpose: str,
+    given: Sequence[str],
+    target: str,
+    rows: Any = None,
+    private: str = "prior",
+) -> np.ndarray:
+    """A modality as it is stored, [N, *shape], generated from each row's given ones.
+
+    One sample of the shared code, decoder means (the most probable token, 8 bits of an image).
+
+    Args:
+      context: the evaluation.
+      purpose: what the draws are for: names their stream, with what is given.
+      given: names of modalities.
+      target: name of a modality.
+      rows: a split; by default all rows that are measured.
+      private: where private codes come from: see `conditional` of a model.
+    """
+    rows = context.rows if rows is None else rows
+    spec = next(spec for spec in context.model.specs if spec.name == target)
+    seed = context.seed_for(f"{purpose}/{'+'.join(given)}")
+    asked = (context.model, tuple(given), target, private, context.variables, seed)
+    parts = [
+        np.asarray(_conditional(*asked, np.uint32(index), batch))
+        for index, batch in enumerate(context.batches(rows))
+    ]
+    return as_data(np.concatenate(parts)[: len(rows)], spec)
+
+
+def from_prior(context: Context, purpose: str, count: int) -> dict[str, np.ndarray]:
+    """Every modality as it is stored, [count, *shape], of draws from the prior."""
+    size = min(context.settings.batch_size, count)
+    seed = context.seed_for(f"{purpose}/prior")
+    parts = [
+        jax.device_get(_prior(context.model, size, context.variables, seed, np.uint32(index)))
+        for index in range(-(-count // size))
+    ]
+    return {
+        spec.name: as_data(np.concatenate([part[spec.name] for part in parts])[:count], spec)
+        for spec in context.model.specs
+    }
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _conditional(
+    model: Any,
+    given: tuple[str, ...],
+    target: str,
+    private: str,
+    variables: Variables,
+    seed: Array,
+    index: Array,
+    batch: Batch,
+) -> Array:
+    """Decoder means [B, *shape] of one batch."""
+    drawn = model.conditional(variables, stream(seed, index), batch, given, 1, private=private)
+    return drawn[target][0]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _prior(
+    model: Any, count: int, variables: Variables, seed: Array, index: Array
+) -> dict[str, Array]:
+    """Decoder means {name: [count, *shape]}."""
+    return model.generate(variables, stream(seed, index), count)

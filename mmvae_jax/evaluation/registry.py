@@ -9,6 +9,7 @@ from mmvae_jax.evaluation import (
     attributes,
     bound,
     captions,
+    cca,
     classification,
     coherence,
     coherence_instances,
@@ -44,6 +45,7 @@ METRICS: dict[str, Metric] = {
     "classification/accuracy": classification.classification_accuracy,
     "classification/attributes": attributes.attribute_classification,
     "captions": captions.caption_accuracy,
+    "cca": cca.caption_correlation,
     "robustness": robustness.missing_modalities,
     "probe": probes.linear_probes,
     "importance": importance.factor_importance,
@@ -59,6 +61,7 @@ ALL = "all"
 # first evaluation is to end within a minute.
 ON_REQUEST = frozenset(
     {
+        "cca",
         "coherence/given",
         "coherence/instance",
         "quality/classifier",

@@ -91,6 +91,7 @@ def test_everything_of_a_known_model(tmp_path, cache, capsys):
         "classification/accuracy": "no modality is the class label",
         "classification/attributes": "no modality holds attributes",
         "captions": "the data set 'fake' has no captions that can be checked",
+        "cca": "the data set 'fake' has no captions",
     }
     printed = capsys.readouterr().out
     assert "from a" in printed and "to v" in printed and "classifier accuracy" in printed
@@ -213,6 +214,7 @@ def test_without_labels_label_metrics_are_skipped_with_the_reason(tmp_path, cach
         "classification/attributes": "no modality holds attributes",
         "captions": "the data set 'fake' has no captions that can be checked",
         "information/joint": "the posterior is a mixture",
+        "cca": "the data set 'fake' has no captions",
     }
     assert skipped.pop("retrieval/precision") == skipped.pop("relatedness/classes") == reason
     assert {name: skipped.pop(name) for name in others} == others
