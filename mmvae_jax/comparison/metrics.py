@@ -63,6 +63,8 @@ _FAMILIES = (
     ("classifier/accuracy/", NEITHER, 3),  # of the judge, not of the model
     ("robustness/error/", LOWER, 4),
     ("robustness/", HIGHER, 3),
+    *((f"mutual_information_score/{kind}/", NEITHER, 3) for kind in ("accuracy", "noise", "real")),
+    ("mutual_information_score/", LOWER, 3),
     # Of generated items that belong together; those of real ones are there for scale.
     ("cca/cross/", HIGHER, 3),
     ("cca/joint/", HIGHER, 3),

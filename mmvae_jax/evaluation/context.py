@@ -38,10 +38,12 @@ class Settings:
       robustness_examples: rows that ``robustness/...`` is measured on; 0 means all.
       quality_examples: rows that distances between features are measured on; 0 means all.
       inception: file with the weights of Inception-v3, for FID and KID; empty means none.
+      quality_examples: rows that distances between features, and the sureness of judges, are
+        measured on; 0 means all.
       word_vectors: text file with vectors of the captions' words, for ``cca/...``; empty means
         that they are learnt from the training captions.
       sentence_vectors: ``weighted`` (MMVAE) or ``mean`` (MEME): how ``cca/...`` puts them together.
-      probe_train: training rows that the linear probes learn from; 0 means all.
+      probe_train: training rows that linear probes and Gaussian processes learn from; 0: all.
       classifier_epochs: passes over the training items when a classifier is trained; 0 means
         chosen from their number.
       cache_dir: folder for trained classifiers; empty means ``cache`` in the workdir.

@@ -19,6 +19,7 @@ from mmvae_jax.evaluation import (
     inception_quality,
     information,
     likelihood,
+    mutual_information,
     probes,
     quality,
     reconstruction,
@@ -42,6 +43,7 @@ METRICS: dict[str, Metric] = {
     "quality/classifier": quality.classifier_quality,
     "quality/inception": inception_quality.inception_quality,
     "quality/reconstruction": reconstruction.reconstruction_quality,
+    "mutual_information_score": mutual_information.mutual_information_score,
     "classification/accuracy": classification.classification_accuracy,
     "classification/attributes": attributes.attribute_classification,
     "captions": captions.caption_accuracy,
@@ -72,6 +74,7 @@ ON_REQUEST = frozenset(
         "relatedness",
         "information",
         "robustness",
+        "mutual_information_score",
         "log_likelihood",
     }
 )

@@ -11,14 +11,15 @@ from mmvae_jax.evaluation import (
     NotApplicable,
     Result,
     evaluate,
+    mutual_information,
     registry,
     validation_bound,
 )
 from mmvae_jax.evaluation.result import load_results, write_results
 from tests.evaluation import fakes
 
-# One has tests of its own, and takes long to compile.
-MOST = ",".join(METRICS.keys() - {"robustness"})
+# Two have tests of their own, and take long to compile.
+MOST = ",".join(METRICS.keys() - {"robustness", "mutual_information_score"})
 CONFIG = {
     "evaluation": {
         "metrics": MOST,
@@ -39,6 +40,11 @@ NO_WEIGHTS = (
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def short_training(monkeypatch):
+    monkeypatch.setattr(mutual_information, "_STEPS", 5)
 
 
 def run(model, dataset, workdir, cache, **overrides):
