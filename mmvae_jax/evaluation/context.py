@@ -36,10 +36,9 @@ class Settings:
       likelihood_examples: rows that it is measured on; 0 means all.
       coherence_subsets: rows that ``coherence/given/...`` is measured on; 0 means all.
       robustness_examples: rows that ``robustness/...`` is measured on; 0 means all.
-      quality_examples: rows that distances between features are measured on; 0 means all.
-      inception: file with the weights of Inception-v3, for FID and KID; empty means none.
       quality_examples: rows that distances between features, and the sureness of judges, are
         measured on; 0 means all.
+      inception: file with the weights of Inception-v3, for FID and KID; empty means none.
       word_vectors: text file with vectors of the captions' words, for ``cca/...``; empty means
         that they are learnt from the training captions.
       sentence_vectors: ``weighted`` (MMVAE) or ``mean`` (MEME): how ``cca/...`` puts them together.
