@@ -258,7 +258,7 @@ def test_checkpoints_that_cannot_be_converted(convert, tmp_path, monkeypatch):
         convert({}, output="out.npz")
     assert not list(tmp_path.glob("out*"))
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(UserError, match=r"needs PyTorch: pip install 'mmvae_jax\[inception\]'"):
+    with pytest.raises(UserError, match=r"needs PyTorch: pip install -e '.\[inception\]'"):
         convert_inception.main([str(tmp_path / "in.pth"), str(tmp_path / "out.safetensors")])
 
 
