@@ -40,7 +40,8 @@ def missing_modalities(context: Context) -> dict[str, Result]:
     ``robustness/coherence``: a generated item that a classifier puts into the row's class;
     ``robustness/classification``: a label and ``robustness/attributes``: a boolean decoded right;
     ``robustness/error/<name>``: squared error per number, of images in [0, 1], of vectors and
-    counts in the data's own units, where the row really has the target.
+    counts in the data's own units, where the row really has the target. Of two modalities there
+    is nothing between: p = 1 alone.
     """
     names, split = context.names, context.settings.split
     if len(names) < 2:
@@ -48,7 +49,8 @@ def missing_modalities(context: Context) -> dict[str, Result]:
     rows = first_rows(context.rows, context.settings.robustness_examples or len(context.rows))
     judges = _judges(context)
     results: dict[str, Result] = {}
-    for kept in KEPT:
+    # Of two modalities the other one is given at every p.
+    for kept in KEPT if len(names) > 2 else KEPT[-1:]:
         given = given_instead(rows, context.model.specs, kept, context.settings.seed)
         right, error = _measured(context, rows, judges, given)
         how = (
@@ -64,7 +66,7 @@ def missing_modalities(context: Context) -> dict[str, Result]:
                 context.skipped[f"{what}/{kept:g}"] = str(reason)
     if not results:
         raise NotApplicable(f"no {split} row has a modality to judge and another one to be given")
-    return results
+    return dict(sorted(results.items(), key=lambda item: item[0].rpartition("/")[0]))
 
 
 def given_instead(rows: Any, specs: tuple[ModalitySpec, ...], kept: float, seed: int) -> np.ndarray:
