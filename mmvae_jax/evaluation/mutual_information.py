@@ -29,7 +29,7 @@ from mmvae_jax.evaluation.result import NotApplicable, Result, mean
 from mmvae_jax.types import ModalitySpec
 
 _NAME = "mutual_information_score"
-_STEPS = 1000  # of training
+_STEPS = 600  # of training
 _DRAWS = 512  # of the scores of every image, in pairs of opposite signs
 _SAID = {
     "real": "real {split} images, for scale",
