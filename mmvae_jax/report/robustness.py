@@ -11,6 +11,7 @@ from mmvae_jax.report.style import plain, plots
 from mmvae_jax.report.view import NothingToShow, View
 
 _MOST_UNITS = 5  # plots of modalities that are no images, each with an axis of its own
+_RIGHT = "share that is right"
 _SHARES = {
     COHERENCE: "class of generated items",
     CLASSIFICATION: "label",
@@ -23,7 +24,7 @@ def robustness(view: View) -> Figure:
     images = [spec.name for spec in view.dataset.specs if spec.is_grid]
     others = [spec.name for spec in view.dataset.specs if not spec.is_grid]
     groups = {
-        "share that is right": _SHARES,
+        _RIGHT: _SHARES,
         "squared error per number, images in [0, 1]": {f"{ERROR}/{n}": n for n in images},
     }
     for name in others[:_MOST_UNITS]:
@@ -35,12 +36,14 @@ def robustness(view: View) -> Figure:
     measured = {title: names for title, names in measured.items() if names}
     if not measured:
         raise NothingToShow("robustness was not measured: config.evaluation.metrics = 'all' does")
-    figure, axes = plots("The fewer modalities are given", len(measured), columns=2)
+    figure, axes = plots("Filled in from what is given", len(measured), columns=2)
     for ax, (title, names) in zip(axes, measured.items(), strict=True):
         for name, label in names.items():
             _curve(ax, _points(view, name), plain(label))
         ax.set_title(title, loc="left")
         ax.set(xlabel="probability that another modality is given", xlim=(0, 1.04))
+        # All of the scale: what is within the error bars should not look like a trend.
+        ax.set_ylim(0, 1.02 if names is measured.get(_RIGHT) else None)
         ax.legend(fontsize=7)
     return figure
 
