@@ -101,7 +101,7 @@ def _few_labels(config: ConfigDict, paired: float) -> None:
 
 def _tuned(config: ConfigDict, paired: float) -> None:
     """What few labels need: a dearer private code, separate labels, cheaper pairs, more noise."""
-    config.num_epochs = 30
+    config.num_epochs = 60 if paired < 1.0 else 30
     config.optimizer.update({"learning_rate": 2e-3, "schedule": "cosine"})
     config.training.augment.shift = 1
     config.model.separate_encoders = True
