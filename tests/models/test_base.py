@@ -128,10 +128,21 @@ def test_conditional_generation_looks_at_nothing_but_the_given(model, variables,
 
 
 def test_private_codes_of_another_example(model, variables, batch):
-    """``other`` decodes row i with the private code of row i + 1, in the same draw."""
-    own = model.conditional(variables, jax.random.key(0), batch, ("a",), 1, private="own")
-    other = model.conditional(variables, jax.random.key(0), batch, ("a",), 1, private="other")
-    assert not np.allclose(own["a"][:, 0], other["a"][:, 0])
+    """``other`` decodes row i with row i + 1's own private code, in the same draw.
+
+    That code is the one of row i + 1's posterior, whether it was given or not; the last row's next
+    is the first.
+    """
+    key, draws = jax.random.key(0), 2
+    shared, _ = model.sample_posterior(variables, key, batch, ("a",), draws)
+    _, private = model.sample_posterior(variables, key, batch, None, draws)
+    for kind, rows in (("own", [0, 1, 2, 3]), ("other", [1, 2, 3, 0])):
+        found = model.conditional(variables, key, batch, ("a",), draws, private=kind)
+        codes = {name: np.asarray(code)[:, rows] for name, code in private.items()}
+        expected = model.mean(model.decode(variables, shared, codes))
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6)
+    assert np.ptp(np.asarray(private["a"]), axis=1).min() > 0.1  # rows differ in their codes
     with pytest.raises(ValueError, match="must be 'prior', 'own' or 'other'"):
         model.conditional(variables, jax.random.key(0), batch, ("a",), 1, private="mine")
 
