@@ -271,3 +271,10 @@ def test_gradient(family, posterior, bound, estimator):
             jax.device_get(found[part]),
             expected,
         )
+
+
+@every_posterior
+def test_extreme_scales_stay_finite(posterior):
+    specs = worlds.specs(2, private=(W, W))
+    model = MMVAEPlus(specs, LatentSpace(D), num_samples=2, estimator="dreg", posterior=posterior)
+    worlds.check_that_extreme_scales_stay_finite(model, 8)
