@@ -172,6 +172,23 @@ def test_the_objective_can_exceed_the_likelihood():
     assert value[0] > exact[0] + 10 * error[0]
 
 
+def test_importance_weights_bound_the_likelihood_and_tighten_in_k():
+    """What `bound/test` averages is a bound, whatever the objective is: in every pattern."""
+    model = MMJSD(specs=worlds.specs(2, private=(1, 1)), shared=LatentSpace(D))
+    params, present = worlds.random_params(model, size=0.3), worlds.patterns(2, 3)
+    for name in model.names:  # wide proposals: weights of small variance
+        for part, size in (("shared", D), ("private", 1)):
+            layer = params["encoder"][name][part]["Dense_0"]
+            layer["bias"] = layer["bias"].at[size:].add(1.5)
+    rows, variables = worlds.batch(model, 3, present=present), {"params": params}
+    weigh = jax.jit(lambda key: model.log_weights(variables, key, rows, model.names, (), 32_000))
+    exact = []
+    for b in range(3):
+        row = {name: x[b : b + 1] for name, x in rows["x"].items()}
+        exact.append(worlds.exact_log_likelihood(model, params, row, present[:, b])[0])
+    worlds.check_that_weights_bound_the_likelihood(weigh(jax.random.key(4)), np.array(exact))
+
+
 # --- chunks and strata ----------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from scipy import stats
+from scipy import special, stats
 
 from mmvae_jax import configuration, models
 from mmvae_jax.types import ModalitySpec
@@ -152,8 +152,11 @@ def from_config(values: Any, specs: tuple[ModalitySpec, ...] | None = None) -> A
     return model
 
 
-def views_and_label() -> tuple[tuple[ModalitySpec, ...], dict[str, np.ndarray]]:
-    """Specs and data of two noisy views m0 and m1 of four classes, and the class."""
+def views_and_label(private: int = 0) -> tuple[tuple[ModalitySpec, ...], dict[str, np.ndarray]]:
+    """Specs and data of two noisy views m0 and m1 of four classes, and the class.
+
+    ``private`` is the size of the views' private codes; the class has none.
+    """
     label = ModalitySpec(
         name="label",
         shape=(),
@@ -169,7 +172,8 @@ def views_and_label() -> tuple[tuple[ModalitySpec, ...], dict[str, np.ndarray]]:
     for name in ("m0", "m1"):
         centres = 1.5 * rng.normal(size=(4, SIZE))
         x[name] = (centres[classes] + 0.3 * rng.normal(size=(256, SIZE))).astype(np.float32)
-    return (*specs(2, hidden=(16,), scales=(0.5, 0.5)), label), x
+    views = specs(2, private=(private, private), hidden=(16,), scales=(0.5, 0.5))
+    return (*views, label), x
 
 
 def train(
@@ -310,6 +314,26 @@ def exact_log_likelihood(
     covariance = loadings @ loadings.T + np.diag(np.concatenate(noise))
     data = np.concatenate([x[spec.name] for spec in chosen], 1)
     return np.atleast_1d(stats.multivariate_normal(np.concatenate(means), covariance).logpdf(data))
+
+
+def check_that_weights_bound_the_likelihood(log_w: Any, exact: np.ndarray) -> None:
+    """Bounds of K = 1 and 8 draws lie below log p [B] and tighten in K; all draws recover it.
+
+    log_w [N, B] are importance weights of N draws, each row's with some variance.
+    """
+    log_w, values = np.asarray(log_w, np.float64), []
+    for samples in (1, 8):
+        groups = log_w.reshape(-1, samples, log_w.shape[1])
+        bounds = special.logsumexp(groups, axis=1) - np.log(samples)
+        error = bounds.std(0) / np.sqrt(len(bounds))
+        values.append((bounds.mean(0), error))
+        np.testing.assert_array_less(bounds.mean(0), exact + 4 * error)
+    (loose, loose_error), (tight, tight_error) = values
+    np.testing.assert_array_less(loose + 4 * np.hypot(loose_error, tight_error), tight)
+    estimate = special.logsumexp(log_w, axis=0) - np.log(len(log_w))
+    error = np.exp(log_w - estimate).std(0) / np.sqrt(len(log_w))
+    assert np.all(error < 0.1)
+    np.testing.assert_array_less(np.abs(estimate - exact), 4 * error + 1e-3)
 
 
 def check_directional_derivatives(
