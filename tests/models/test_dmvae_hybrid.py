@@ -9,13 +9,29 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy import stats
+from scipy.special import expit, logsumexp
 
 from configs import dmvae_hybrid as config
 from mmvae_jax import configuration, models
 from mmvae_jax.models.dmvae_hybrid import HybridDMVAE
 from mmvae_jax.models.hybrid_latents import HybridLatents
 from mmvae_jax.types import UserError
-from tests.models.dmvae_numbers import THREE, TWO, VARIANTS, label, vector
+from tests.models import worlds
+from tests.models.dmvae_numbers import (
+    CLASSES,
+    NOISE,
+    ROWS,
+    THREE,
+    TWO,
+    VARIANTS,
+    WITH_LABEL,
+    Numbers,
+    label,
+    random_params,
+    raw_batch,
+    vector,
+)
 
 
 def test_temperature_follows_its_schedule():
@@ -126,6 +142,100 @@ def test_few_labels_suffice_where_classes_are_apart():
     assert np.mean(found == truth[808:]) > 0.95
     assert loss[-20:].mean() < 0.2 * loss[:20].mean()
     assert entropy[-20:].min() > np.log(2) - 0.2
+
+
+# --- likelihood -----------------------------------------------------------------------------------
+
+
+class Quadrature:
+    """A world of one binary Concrete z, integrated over u = log z_0 - log z_1 in float64.
+
+    Under logits l, u = (l_0 - l_1 + a standard Logistic variable) / T.
+    """
+
+    u, step = np.linspace(-60.0, 60.0, 12_001, retstep=True)
+
+    def __init__(self, model, params, raw):
+        self.numbers, self.temperature = Numbers(model, params, raw), model.shared.temperature
+        self.model, self.raw, z = model, raw, np.stack([expit(self.u), expit(-self.u)], 1)
+        self.layers = {
+            spec.name: self.numbers.params["decoder"][spec.name]["Dense_0"] for spec in model.specs
+        }
+        self.shown = {  # what a decoder gives for a private code of 0, [U, N]
+            spec.name: z @ self.layers[spec.name]["kernel"][spec.private_dim :]
+            + self.layers[spec.name]["bias"]
+            for spec in model.specs
+        }
+
+    def log_density(self, logits=(0.0, 0.0)):
+        """log q(u), [U]; with equal logits log p(u)."""
+        t = self.temperature
+        return stats.logistic((logits[0] - logits[1]) / t, 1 / t).logpdf(self.u)
+
+    def of_label(self, row):
+        """log p(label | u), [U]: independent Bernoullis of a one-hot vector."""
+        classes = np.eye(CLASSES)[self.raw["x"]["label"][row]]
+        return stats.bernoulli.logpmf(classes, expit(self.shown["label"])).sum(-1)
+
+    def of_vector(self, row):
+        """log p(a | u), [U], without its private code."""
+        kernel = self.layers["a"]["kernel"][:1]
+        covariance = kernel.T @ kernel + NOISE**2 * np.eye(3)
+        difference = self.raw["x"]["a"][row] - self.shown["a"]
+        return stats.multivariate_normal(np.zeros(3), covariance).logpdf(difference)
+
+    def expected_of_vector(self, row):
+        """E log p(a | u, w) over q(w | a), [U]."""
+        loc, scale = (part[row] for part in self.numbers.private[0][:2])
+        kernel = self.layers["a"]["kernel"][:1]
+        at_loc = stats.norm(self.shown["a"] + loc @ kernel, NOISE).logpdf(self.raw["x"]["a"][row])
+        return at_loc.sum(-1) - 0.5 * (scale**2 @ kernel**2).sum() / NOISE**2
+
+    def log_likelihood(self, row):
+        have = self.numbers.present[:, row]
+        log_px = have[0] * self.of_vector(row) + have[1] * self.of_label(row)
+        return logsumexp(self.log_density() + log_px + np.log(self.step))
+
+    def elbo(self, row):
+        """Mean of the ELBOs of the sources that a row has."""
+        have, found = self.numbers.present[:, row], []
+        log_px = have[0] * self.expected_of_vector(row) + have[1] * self.of_label(row)
+        for source in [*([0] if have.all() else []), *(1 + np.flatnonzero(have))]:
+            log_q = self.log_density(self.numbers.sources[source]["logits"][row])
+            value = log_px + self.log_density() - log_q
+            found.append((np.exp(log_q) * value).sum() * self.step)
+        return np.mean(found) - have[0] * self.numbers.kl_private(0, row)
+
+
+def test_bounds_lie_below_the_likelihood():
+    """For every pattern of presence: importance weights, and the `elbo` of training."""
+    model = HybridDMVAE(specs=WITH_LABEL, shared=HybridLatents((2,)), separate_encoders=False)
+    params, raw = random_params(model), raw_batch(model)
+    raw["weight"] = np.ones(ROWS, np.float32)
+    params = jax.tree.map(lambda x: 3 * x, params)
+    params["encoder"]["a"]["both"]["Dense_0"]["bias"][-1] += 2.0  # a wide proposal of w
+    batch, variables = models.prepare(raw), {"params": params}
+
+    @jax.jit
+    def estimates(keys):
+        log_w = model.log_weights(variables, keys[0], batch, model.names, (), 32_000)
+        terms = jax.vmap(lambda key: model.loss(variables, key, batch, jnp.int32(0))[1])(keys)
+        return log_w, terms["elbo"]
+
+    log_w, elbo = jax.device_get(estimates(jax.random.split(jax.random.key(3), 2000)))
+    world = Quadrature(model, params, raw)
+    rows = [row for row in range(ROWS) if world.numbers.present[:, row].any()]
+    exact = np.array([world.log_likelihood(row) for row in rows])
+    worlds.check_that_weights_bound_the_likelihood(log_w[:, rows], exact)
+    elbo = np.asarray(elbo[:, rows], np.float64)
+    error = elbo.std(0) / np.sqrt(len(elbo))
+    expected = np.array([world.elbo(row) for row in rows])
+    np.testing.assert_array_less(np.abs(elbo.mean(0) - expected), 4 * error)
+    np.testing.assert_array_less(elbo.mean(0), exact + 4 * error)
+    assert np.all(error < 0.2)
+
+
+# --- options --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
