@@ -12,9 +12,11 @@ import pytest
 from scipy import stats
 
 from mmvae_jax import models, objectives
+from mmvae_jax.models.importance import BOUNDS
 from mmvae_jax.models.latents import LatentSpace
 from mmvae_jax.models.mmvae_plus import MMVAEPlus
 from mmvae_jax.types import ModalitySpec, UserError
+from tests.models import worlds
 
 ROWS = 6
 NOISE = 1.5
@@ -268,11 +270,17 @@ def test_lemma_2_private_encoders_see_no_cross_modal_likelihood(posterior):
         assert distance(before["m0"]["shared"], after["m0"]["shared"]) > 1e-3
 
 
-@pytest.mark.parametrize("estimator", ["iwae", "stl", "dreg"])
-@pytest.mark.parametrize("bound", ["looser", "tighter"])
-def test_missing_is_absent_bit_for_bit(estimator, bound):
+@pytest.mark.parametrize(
+    ("estimator", "bound", "posterior", "cross"),
+    [
+        *itertools.product(("iwae", "stl", "dreg"), BOUNDS, ("paper",), ("auxiliary",)),
+        ("dreg", "looser", "code", "own"),
+    ],
+)
+def test_missing_is_absent_bit_for_bit(estimator, bound, posterior, cross):
     """What an absent modality's array holds reaches neither the loss nor a gradient."""
-    model = build(estimator=estimator, bound=bound, num_samples=2, hidden=(4,))
+    choices = {"posterior": posterior, "cross_private": cross}
+    model = build(estimator=estimator, bound=bound, num_samples=2, hidden=(4,), **choices)
     patterns = np.array(list(itertools.product([False, True], repeat=3)))  # every one, none too
     raw = {s.name: np.random.default_rng(0).normal(size=(8, 5)) for s in model.specs}
     present = {s.name: patterns[:, i] for i, s in enumerate(model.specs)}
@@ -374,3 +382,18 @@ def test_remat_changes_no_number():
         gradients(plain, variables, jax.random.key(2), batch),
         gradients(saving, variables, jax.random.key(2), batch),
     )
+
+
+def test_it_learns_what_views_and_a_label_share():
+    """Two vectors and a class, a fixed seed: the loss falls from above 30 to below 9."""
+    specs, x = worlds.views_and_label(private=2)
+    model = MMVAEPlus(
+        specs=specs,
+        shared=LatentSpace(4),
+        separate_encoders=False,
+        num_samples=2,
+        posterior="code",
+    )
+    variables, losses = worlds.train(model, {"x": x}, 200)
+    assert losses[-20:].mean() < 9.0 < 30.0 < losses[0]
+    assert worlds.label_accuracy(model, variables, x) > 0.9
