@@ -10,7 +10,11 @@ import pytest
 from configs import common, mmvae_plus
 from mmvae_jax import command_line, configuration, data, models
 from mmvae_jax.data import missingness
-from mmvae_jax.types import UserError
+from mmvae_jax.types import ModalitySpec, UserError
+
+CLASS = ModalitySpec(
+    name="label", shape=(), dtype="int32", likelihood="categorical", num_classes=10
+)
 
 
 def config() -> dict:
@@ -48,6 +52,19 @@ def test_shipped_configs_are_valid(name, dataset):
         assert keys == set(configuration.rules_for(name, dataset)) | {"data.dir"}
         options = set(values["data"]) - {"name", "dir", "download", "seed", *missingness.OPTIONS}
         assert options <= set(data.option_defaults(dataset))
+
+
+@pytest.mark.parametrize("dataset", ["mnist_labels", "fashion_mnist_labels"])
+@pytest.mark.parametrize("name", sorted(models.MODELS))
+def test_a_class_has_no_private_code(name, dataset):
+    """Nor has its image a ResNet for colours."""
+    values = importlib.import_module(f"configs.{name}").get_config(f"dataset={dataset}").to_dict()
+    image, label = ModalitySpec(name="image", shape=(28, 28, 1)), CLASS
+    image, label = models.specs_from_config(values["model"], (image, label))
+    model = models.build(values, (image, label))
+    model.check()
+    assert label.private_dim == 0
+    assert image.network in ("mlp", "conv")
 
 
 @pytest.mark.parametrize(
