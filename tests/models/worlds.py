@@ -72,7 +72,8 @@ def random_params(model: Any, seed: int = 0, size: float = 0.5) -> Any:
     """Parameters without symmetries: nothing is 0, and no two modalities are alike."""
     rng = np.random.default_rng(seed)
     x = {s.name: np.zeros((1, *s.shape), s.dtype) for s in model.specs}
-    shapes = jax.eval_shape(model.init, jax.random.key(0), {"x": x})["params"]
+    rows = {"x": x, "present": {name: np.ones(1, bool) for name in x}}
+    shapes = jax.eval_shape(model.init, jax.random.key(0), rows)["params"]
     return jax.tree.map(
         lambda leaf: jnp.asarray(size * rng.normal(size=leaf.shape), jnp.float32), shapes
     )
