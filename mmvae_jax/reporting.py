@@ -115,9 +115,9 @@ class Reporting:
             step=self.step,
         )
         found: dict[str, Result] = {}
-        for name, metric in evaluation.chosen(",".join(metrics)).items():
+        for name in evaluation.chosen(",".join(metrics)):
             try:
-                found |= metric(context)
+                found |= evaluation.measure(name, context)
             except (evaluation.NotApplicable, NotImplementedError) as reason:
                 _log.info("%s skipped: %s", name, reason)
         return found

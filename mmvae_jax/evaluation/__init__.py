@@ -3,7 +3,7 @@
 from mmvae_jax.evaluation.bound import validation_bound
 from mmvae_jax.evaluation.context import Context, Settings
 from mmvae_jax.evaluation.driver import evaluate
-from mmvae_jax.evaluation.registry import METRICS, chosen
+from mmvae_jax.evaluation.registry import METRICS, chosen, measure
 from mmvae_jax.evaluation.result import (
     RESULTS_FILE,
     NotApplicable,
@@ -23,6 +23,7 @@ __all__ = [
     "chosen",
     "evaluate",
     "load_results",
+    "measure",
     "results_file",
     "validation_bound",
     "write_results",

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from mmvae_jax.evaluation import table
 from mmvae_jax.evaluation.context import Context, Settings
-from mmvae_jax.evaluation.registry import ALL, ON_REQUEST, chosen
+from mmvae_jax.evaluation.registry import ALL, ON_REQUEST, chosen, measure
 from mmvae_jax.evaluation.result import (
     NotApplicable,
     Result,
@@ -71,10 +71,10 @@ def evaluate(
     metrics = chosen(context.settings.metrics)
     if "quality/inception" in metrics and context.settings.inception:
         _ = context.inception  # a bad file is found before minutes are spent on the others
-    with tqdm(metrics.items(), desc="evaluate", disable=None if first else True) as progress:
-        for name, metric in progress:
+    with tqdm(metrics, desc="evaluate", disable=None if first else True) as progress:
+        for name in progress:
             progress.set_postfix_str(name)
-            results |= _run(name, metric, context)
+            results |= _run(name, context)
     results["step"] = Result(value=float(step), how="training step of the evaluated parameters")
     results["seconds/evaluate"] = Result(
         value=time.monotonic() - start, how="wall clock, training of the classifiers included"
@@ -93,10 +93,10 @@ def evaluate(
     return results
 
 
-def _run(name: str, metric: Any, context: Context) -> dict[str, Result]:
+def _run(name: str, context: Context) -> dict[str, Result]:
     start = time.monotonic()
     try:
-        found = metric(context)
+        found = measure(name, context)
     except (NotApplicable, NotImplementedError) as reason:
         context.skipped[name] = str(reason) or "this model cannot answer"
         _log.info("%s skipped: %s", name, context.skipped[name])

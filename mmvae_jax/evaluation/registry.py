@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from mmvae_jax.evaluation import (
@@ -78,6 +79,24 @@ ON_REQUEST = frozenset(
         "log_likelihood",
     }
 )
+
+# The same whatever the seed: posteriors and means are computed, no code, row or judge is drawn.
+NOT_DRAWN = frozenset(
+    {"classification/accuracy", "classification/attributes", "retrieval", "relatedness"}
+)
+
+
+def measure(name: str, context: Context) -> dict[str, Result]:
+    """The results of one metric of `METRICS`; what was drawn for it bears the seed.
+
+    Raises:
+      NotApplicable, NotImplementedError: it has no meaning here; the text says why.
+    """
+    found = METRICS[name](context)
+    if name in NOT_DRAWN:
+        return found
+    seed = context.settings.seed
+    return {key: dataclasses.replace(result, seed=seed) for key, result in found.items()}
 
 
 def chosen(names: str) -> dict[str, Metric]:

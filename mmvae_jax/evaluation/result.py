@@ -44,6 +44,7 @@ class Result:
       standard_error: of the scalar, or of each entry of the array; None where there is none.
       n: how many examples (or draws) it is a mean over.
       how: a few words on how it was computed.
+      seed: of what was drawn for it; None where nothing was, or it is not known.
     """
 
     value: float | None = None
@@ -51,20 +52,25 @@ class Result:
     standard_error: float | np.ndarray | None = None
     n: int = 1
     how: str = ""
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         if (self.value is None) == (self.values is None):
             raise ValueError("a Result has either a value or values")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``results.json``; a number that does not exist is null."""
+        """Plain values for ``results.json``; a number that does not exist is null.
+
+        There is a ``seed`` where something was drawn.
+        """
         name, content = ("value", self.value) if self.values is None else ("values", self.values)
-        return {
+        entry = {
             name: _plain(content),
             "standard_error": _plain(self.standard_error),
             "n": int(self.n),
             "how": self.how,
         }
+        return entry if self.seed is None else {**entry, "seed": self.seed}
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> Result:
@@ -72,12 +78,14 @@ class Result:
         error = entry.get("standard_error")
         values = entry.get("values")
         value = entry.get("value")
+        seed = entry.get("seed")
         return cls(
             value=None if values is not None else (math.nan if value is None else float(value)),
             values=None if values is None else np.asarray(values, float),
             standard_error=np.asarray(error, float) if isinstance(error, list) else error,
             n=int(entry.get("n", 1)),
             how=str(entry.get("how", "")),
+            seed=None if seed is None else int(seed),
         )
 
 

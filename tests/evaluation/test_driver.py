@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 
@@ -47,6 +48,10 @@ def short_training(monkeypatch):
     monkeypatch.setattr(mutual_information, "_STEPS", 5)
 
 
+# Of the fake's numbers.
+NOT_DRAWN = {"retrieval", "relatedness", "step", "seconds"}
+
+
 def run(model, dataset, workdir, cache, **overrides):
     names = tuple(spec.name for spec in dataset.specs)
     section = CONFIG["evaluation"] | {"cache_dir": str(cache)} | overrides
@@ -76,7 +81,11 @@ def test_everything_of_a_known_model(tmp_path, cache, capsys):
     assert results["bound/test"].n == 50
     assert stored["seconds/train"] == {"value": 12.5} and "old" not in stored
     assert stored["coherence/conditional/matrix"]["values"][0] == [1, 1, 0]
-    assert set(stored["bound/test"]) == {"value", "standard_error", "n", "how"}
+    assert set(stored["bound/test"]) == {"value", "standard_error", "n", "how", "seed"}
+    seeds = {name: entry.get("seed") for name, entry in stored.items() if name != "skipped"}
+    drawn_not = {name for name, seed in seeds.items() if seed is None}
+    assert {name.split("/")[0] for name in drawn_not} == NOT_DRAWN
+    assert set(seeds.values()) == {0, None}
     assert stored["step"]["value"] == 7 and stored["seconds/evaluate"]["value"] > 0
     assert results["diversity/conditional/mean"].value == pytest.approx(0, abs=1e-12)
     assert results["coherence/given/2"].value == 1
@@ -265,6 +274,15 @@ def test_the_same_seed_gives_the_same_numbers(tmp_path, cache):
     assert first["probe/shared/mean"].value == second["probe/shared/mean"].value
 
 
+def test_what_is_drawn_bears_the_seed_and_what_is_not_is_the_same_for_all(tmp_path, cache):
+    model, dataset = fakes.FakeModel(fakes.specs(), noise=0.1), fakes.dataset()
+    asked = {"metrics": "diversity/conditional,relatedness"}
+    one, two = (run(model, dataset, tmp_path, cache, seed=seed, **asked)[0] for seed in (4, 5))
+    drawn, computed = "diversity/conditional/mean", "relatedness/auc/mean"
+    assert (one[drawn].seed, two[drawn].seed) == (4, 5) and one[drawn].value != two[drawn].value
+    assert one[computed].seed is None and one[computed].value == two[computed].value
+
+
 def test_a_damaged_results_file_is_replaced(tmp_path):
     path = tmp_path / "results.json"
     path.write_text("{half of")
@@ -305,7 +323,10 @@ def test_without_a_likelihood_there_is_no_validation_bound():
 
 def test_results_survive_json():
     result = Result(values=np.array([[1.0, np.nan]]), standard_error=np.array([[0.1, np.nan]]))
-    again = Result.from_json(json.loads(json.dumps(result.to_json())))
+    assert "seed" not in result.to_json() and Result.from_json(result.to_json()).seed is None
+    again = dataclasses.replace(result, seed=3)
+    again = Result.from_json(json.loads(json.dumps(again.to_json())))
+    assert again.seed == 3
     np.testing.assert_array_equal(again.values, [[1.0, np.nan]])
     with pytest.raises(ValueError, match="value or values"):
         Result()
