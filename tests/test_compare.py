@@ -20,7 +20,9 @@ from mmvae_jax.types import UserError
 COHERENCE = "coherence/conditional/mean"
 
 
-def write_run(path, results=None, *, split="test", dataset=None, skipped=None, **settings):
+def write_run(
+    path, results=None, *, split="test", dataset=None, skipped=None, how="made up", **settings
+):
     """A workdir as training and evaluation leave it, as far as a comparison reads it."""
     path.mkdir()
     config = {
@@ -39,7 +41,7 @@ def write_run(path, results=None, *, split="test", dataset=None, skipped=None, *
     (path / "config.json").write_text(json.dumps({"config": config, "dataset": dataset}))
     if results is not None:
         content = {
-            name: {"value": value, "standard_error": 0.004, "n": 10, "how": "made up"}
+            name: {"value": value, "standard_error": 0.004, "n": 10, "how": how}
             for name, value in results.items()
         }
         content["coherence/conditional/matrix"] = {"values": [[1.0]]}
@@ -81,6 +83,16 @@ def test_seeds_are_one_row_with_mean_and_deviation(runs, capsys):
     assert "0.800 ± 0.100" in text and "0.950 ± 0.004 se*" in text and "0.987" in text
     assert "10.0 ± 10.0" in text
     assert table.columns[1].cells[1].value is None  # a dash
+
+
+def test_other_ways_to_compute_are_noted_but_not_other_judges(tmp_path, capsys):
+    said = ("one; judges' accuracy 0.987", "one; judges' accuracy 0.991", "two")
+    for seed, (name, how) in enumerate(zip("abc", said, strict=True)):
+        write_run(tmp_path / name, {COHERENCE: 0.5}, how=how, seed=seed)
+    compare.main([str(tmp_path / name) for name in "ab"])
+    assert "computed alike" not in capsys.readouterr().out
+    compare.main([str(tmp_path / name) for name in "abc"])
+    assert f"{COHERENCE} was not computed alike: one; or two" in capsys.readouterr().out
 
 
 def test_a_number_that_some_seeds_lack_says_so(tmp_path):

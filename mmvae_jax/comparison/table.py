@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import statistics
 from collections.abc import Sequence
 
@@ -16,6 +17,9 @@ from mmvae_jax.comparison.runs import Run
 DEVIATION = "sd"  # over seeds
 STANDARD_ERROR = "se"  # of the one run that has the number
 _JUDGE = "classifier/accuracy/mean"
+_OF_JUDGES = ("coherence/", "robustness/coherence/")  # columns
+# Classifiers trained elsewhere differ a little: no other way to compute, and a note of its own.
+_JUDGED = re.compile(r"; judges' accuracy \d\.\d{3}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,12 +163,14 @@ def notes(groups: Sequence[Group], columns: Sequence[Column]) -> list[str]:
     """What a reader must know of the runs behind these cells, a group for each row."""
     runs = [run for group in groups for run in group.runs]
     found = _kinds(columns)
-    if any(column.metric.name.startswith("coherence/") for column in columns):
+    if any(column.metric.name.startswith(_OF_JUDGES) for column in columns):
         found += _judges(runs)
     found += _steps(groups)
     for column in columns:
         name = column.metric.name
-        ways = dict.fromkeys(run.numbers[name].how for run in runs if name in run.numbers)
+        ways = dict.fromkeys(
+            _JUDGED.sub("", run.numbers[name].how) for run in runs if name in run.numbers
+        )
         if len(ways) > 1:
             found.append(f"{name} was not computed alike: {'; or '.join(ways)}")
     return [*found, *_skipped(groups, columns)]

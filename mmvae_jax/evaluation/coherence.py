@@ -43,7 +43,7 @@ def conditional_coherence(context: Context) -> dict[str, Result]:
         errors = np.sqrt(matrix * (1 - matrix) / counts[:, None])
     how = (
         "one sample from each given modality, private codes from the prior, decoder means; "
-        f"error over {context.settings.split} rows"
+        f"error over {context.settings.split} rows{context.judges_accuracy(names)}"
     )
     results = {
         "coherence/conditional/matrix": Result(
@@ -83,7 +83,9 @@ def unconditional_coherence(context: Context) -> dict[str, Result]:
     agree = np.concatenate([np.asarray(part) for part in agree])[:count]
     return {
         "coherence/unconditional": mean(
-            agree, f"prior samples of which all {len(judges)} judges agree; error over samples"
+            agree,
+            f"prior samples of which all {len(judges)} judges agree; error over samples"
+            f"{context.judges_accuracy(judges)}",
         )
     }
 

@@ -61,7 +61,7 @@ def instance_coherence(context: Context) -> dict[str, Result]:
             how = (
                 f"shared code: {shared}, private code: {private}; mean of {int(cells.sum())} cells "
                 f"of source and target, one sample, decoder means; error over "
-                f"{context.settings.split} rows"
+                f"{context.settings.split} rows{context.judges_accuracy(judges)}"
             )
             try:
                 results[name] = mean_of_cells(hits[index][cells], weight[cells], how)

@@ -49,7 +49,7 @@ def subset_coherence(context: Context) -> dict[str, Result]:
         errors = np.sqrt(matrix * (1 - matrix) / counts)
     how = (
         "one sample from each subset of the given ones, private codes from the prior, decoder "
-        f"means; error over {split} rows"
+        f"means; error over {split} rows{context.judges_accuracy(names)}"
     )
     listed = ", ".join("+".join(given) for given in subsets)
     results = {

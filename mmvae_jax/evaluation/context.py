@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,33 @@ class Context:
             except NotApplicable as reason:
                 self.skipped[f"classifier/accuracy/{spec.name}"] = str(reason)
         return found
+
+    @functools.cached_property
+    def judged_right(self) -> dict[str, np.ndarray]:
+        """{name: which real items its classifier puts into their class}, bool [n].
+
+        Of the labelled rows that have the modality; a classifier without any is left out.
+        """
+        found = {}
+        for name, classifier in self.classifiers.items():
+            rows = classifiers.labelled_rows(self.rows, name)
+            if not len(rows):
+                continue
+            size = min(self.settings.batch_size, len(rows))
+            right = []
+            for part in np.split(rows, range(size, len(rows), size)):
+                x, label = classifiers.items_of(self.rows, name, part)
+                right.append(classifiers.classify_all(classifier, x, size) == label)
+            found[name] = np.concatenate(right)
+        return found
+
+    def judges_accuracy(self, names: Iterable[str]) -> str:
+        """The end of `how` where classifiers judge: their accuracy on real items, their mean.
+
+        Empty where none of the names has a classifier, as a label modality that judges itself.
+        """
+        found = [self.judged_right[name].mean() for name in names if name in self.judged_right]
+        return f"; judges' accuracy {np.mean(found):.3f}" if found else ""
 
     @functools.cached_property
     def inception(self) -> Inception:

@@ -55,6 +55,7 @@ class FeatureSpace:
       said: a few words on the features.
       notes: {"frechet" or "kernel": words on this distance of such features}.
       real: a few words on training items as seen by them.
+      accuracy: of the judges whose features they are, as `Context.judges_accuracy` says it.
     """
 
     label: str
@@ -63,6 +64,7 @@ class FeatureSpace:
     said: str
     notes: Mapping[str, str]
     real: str
+    accuracy: str = ""
 
 
 def classifier_quality(context: Context) -> dict[str, Result]:
@@ -90,6 +92,7 @@ def classifier_quality(context: Context) -> dict[str, Result]:
         said="classifier features",
         notes={"frechet": " (not FID)", "kernel": " (not KID)"},
         real="training items, which the classifier has seen, for scale",
+        accuracy=context.judges_accuracy(judges),
     )
     return measured(context, space)
 
@@ -155,7 +158,7 @@ def _results(
     what = f" of {space.said}{space.notes[kind]}"
     how = (
         f"{DISTANCES[kind][1].format(what)}; {count} {context.settings.split} rows; decoder means, "
-        "private codes from the prior"
+        f"private codes from the prior{space.accuracy}"
     )
     results = {
         f"{name}/conditional/matrix": Result(
@@ -178,6 +181,7 @@ def _precision_and_recall(
     space: FeatureSpace, curves: list[tuple[float, float]], count: int
 ) -> dict[str, Result]:
     how = f"prior samples, {space.said}, 20 clusters, 5 runs; mean over targets, no error known"
+    how += space.accuracy
     return {
         f"quality/{space.names[label]}/unconditional": Result(
             value=float(np.mean(values)), n=count, how=f"{text}; {how}"

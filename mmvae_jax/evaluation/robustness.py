@@ -57,11 +57,13 @@ def missing_modalities(context: Context) -> dict[str, Result]:
             f"each modality from the others, each of these kept with probability {kept:g} and one "
             f"at least; error over {split} rows"
         )
+        accuracy = {COHERENCE: context.judges_accuracy(judges)}
         for what, (said, values, weight) in _families(
             context, rows, tuple(judges), given.any(1), right, error
         ).items():
+            said = f"{said}; {how}{accuracy.get(what, '')}"
             try:
-                results[f"{what}/{kept:g}"] = mean_of_cells(values, weight, f"{said}; {how}")
+                results[f"{what}/{kept:g}"] = mean_of_cells(values, weight, said)
             except NotApplicable as reason:
                 context.skipped[f"{what}/{kept:g}"] = str(reason)
     if not results:

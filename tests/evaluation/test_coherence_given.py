@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmvae_jax.evaluation import Context, NotApplicable, Settings
+from mmvae_jax.evaluation import Context, NotApplicable, Settings, classifiers
+from mmvae_jax.evaluation.accuracy import classifier_accuracy
 from mmvae_jax.evaluation.coherence import conditional_coherence
 from mmvae_jax.evaluation.coherence_instances import instance_coherence
 from mmvae_jax.evaluation.coherence_subsets import subset_coherence
@@ -74,6 +75,7 @@ def test_every_subset_to_every_absent_target():
     np.testing.assert_array_equal(matrix.values, expected)
     assert matrix.n == 50
     assert "a+b, a+v, a+l, b+v, b+l, v+l, a+b+v" in matrix.how
+    assert all("; judges' accuracy 1.000" in result.how for result in found.values())
     two, three = found["coherence/given/2"], found["coherence/given/3"]
     assert (two.value, three.value) == (pytest.approx(10 / 12), 1)
     assert two.standard_error == 0 and two.n == 50
@@ -81,6 +83,31 @@ def test_every_subset_to_every_absent_target():
         found["coherence/given/by_class"].values, [[10 / 12] * 4, [1] * 4], rtol=1e-12
     )
     assert not given.skipped
+
+
+def test_judges_are_judged_once_by_the_real_items_that_they_have(monkeypatch):
+    dataset = fakes.dataset(NAMES, test=52)
+    test = dataset.splits["test"]
+    test.present["v"][:] = False
+    test.label[:2] = -1
+    given = context(dataset, NAMES, fakes.FakeModel(fakes.specs(NAMES)))
+    # b takes class 3 for class 0 and the other way round.
+    items = given.classifiers["b"].variables["judge"]["items"]
+    swapped = {"judge": {"items": items[jnp.array([3, 1, 2, 0])]}}
+    given.classifiers["b"] = dataclasses.replace(given.classifiers["b"], variables=swapped)
+    calls = []
+    ask = classifiers.classify_all
+    monkeypatch.setattr(classifiers, "classify_all", lambda *asked: calls.append(1) or ask(*asked))
+    wrong = 12 + 13  # of the 50 rows with a class, those of class 0 and of class 3
+    assert given.judges_accuracy(("a",)) == "; judges' accuracy 1.000"
+    assert given.judges_accuracy(("b",)) == f"; judges' accuracy {1 - wrong / 50:.3f}"
+    both = f"; judges' accuracy {1 - wrong / 100:.3f}"
+    assert given.judges_accuracy(NAMES) == both  # v has no items, l judges itself
+    assert given.judges_accuracy(("v", "l")) == given.judges_accuracy(()) == ""
+    accuracy = classifier_accuracy(given)
+    assert accuracy["classifier/accuracy/mean"].value == pytest.approx(1 - wrong / 100)
+    assert "classifier/accuracy/v" in given.skipped
+    assert len(calls) == 2 * 4  # batches of 16 rows
 
 
 def test_no_subsets_of_two_modalities():
@@ -111,6 +138,7 @@ def test_six_instances():
     }
     assert {result.n for result in found.values()} == {50}
     assert "mean of 4 cells" in found["coherence/instance/cross/own"].how
+    assert all(result.how.endswith("; judges' accuracy 1.000") for result in found.values())
     shared_only = tuple(dataclasses.replace(s, private_dim=0) for s in fakes.specs(names))
     with pytest.raises(NotApplicable, match="no modality has a private code"):
         instance_coherence(context(dataset, names, fakes.FakeModel(shared_only)))
@@ -132,6 +160,7 @@ def test_by_class_of_one_given():
     found = conditional_coherence(given)["coherence/conditional/by_class"]
     np.testing.assert_allclose(found.values, [1, 0.5, 0.5, 1])
     np.testing.assert_allclose(found.standard_error, 0, atol=1e-12)
+    assert found.how.endswith("; judges' accuracy 1.000")
 
 
 def test_error_of_a_mean_of_cells_against_resampled_rows():

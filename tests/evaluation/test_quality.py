@@ -183,6 +183,7 @@ def test_distances_of_what_is_generated(monkeypatch):
         real_items = found[f"quality/classifier_{kind}/real/mean"].value
         assert real_items < found[f"quality/classifier_{kind}/unconditional/mean"].value
     assert found["quality/classifier_precision/unconditional"].value < 0.9
+    assert all(result.how.count("; judges' accuracy 1.000") == 1 for result in found.values())
     assert not given.skipped
 
 

@@ -108,13 +108,14 @@ def test_numbers_are_those_of_a_loop_over_rows_and_targets():
                     error[name].append((apart**2).mean())
         coherence = found[f"robustness/coherence/{kept:g}"]
         assert coherence.value == pytest.approx(np.mean([np.mean(right[n]) for n in "abv"]))
+        assert coherence.how.endswith("; judges' accuracy 1.000")
         assert coherence.n == 46 and 0.3 < coherence.value < 0.98
         label = found[f"robustness/classification/{kept:g}"]
         assert (label.value, label.n) == (pytest.approx(np.mean(right["l"])), 46)
         for name in "abv":
             result = found[f"robustness/error/{name}/{kept:g}"]
             assert result.value == pytest.approx(np.mean(error[name]), rel=1e-5)
-            assert result.n == len(error[name])
+            assert result.n == len(error[name]) and "judge" not in result.how
     # With everything given this is what is measured elsewhere.
     elsewhere = classification_accuracy(given)["classification/accuracy"]
     assert found["robustness/classification/1"].value == elsewhere.value
