@@ -183,6 +183,34 @@ def test_the_papers_number_stands_beside_its_setting(tmp_path, capsys):
     assert [entry.value for entry in published.find(read(real), COHERENCE)] == [0.869]
 
 
+@pytest.mark.parametrize(
+    ("draws", "rows", "shown"),
+    [
+        (1000, "all", [-90.851]),
+        (5000, "all", [-90.851]),
+        (32, "all", []),
+        (999, "all", []),
+        (5000, "the first 100 of 10000", []),
+    ],
+)
+def test_the_papers_likelihood_stands_beside_estimates_as_good_as_its_own(
+    tmp_path, draws, rows, shown
+):
+    name = "log_likelihood/joint"
+    how = f"importance sampling, S = {draws} draws from q, nats; error over {rows} test rows"
+    # The config says what was measured first, not what was measured last.
+    run = write_run(
+        tmp_path / "a",
+        {name: -91.0},
+        how=how,
+        data={"name": "mnist_labels"},
+        model__name="mvae",
+        evaluation={"likelihood_samples": 32, "likelihood_examples": 100},
+    )
+    assert [entry.value for entry in published.find(read(run), name)] == shown
+    assert not published.find(read(run), "log_likelihood/marginal/image")  # was not measured
+
+
 def test_validation_results_have_their_own_file(tmp_path):
     run = write_run(tmp_path / "a", {COHERENCE: 0.5}, split="validation")
     (tmp_path / "a" / "results.json").write_text('{"seconds/train": {"value": 7.0}, "skipped": {}}')

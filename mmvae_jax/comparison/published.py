@@ -2,14 +2,21 @@
 
 Only what is printed as a number stands here; figures of papers do not. A number is shown where data
 set, model, kind and fraction of paired rows match; other settings (epochs, networks) may differ.
+An estimate of a likelihood is too low by what few draws leave out, and that of a few rows is of
+these: it must have taken 1,000 draws or more, as the papers' did, and all test rows.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from mmvae_jax.comparison.runs import Run
+
+_FEWEST_DRAWS = 1000
+# What the evaluation says of a likelihood: a run that is evaluated again keeps its old config.
+_DRAWS_ON_ALL_ROWS = re.compile(r"S = (\d+) draws.*; error over all test rows")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +44,8 @@ class Published:
 
 def find(run: Run, metric: str) -> list[Published]:
     """What papers print for the setting of this run; [] where nothing does."""
+    if not _is_precise(run, metric):
+        return []
     setting = _setting(run)
     return [
         entry
@@ -44,6 +53,14 @@ def find(run: Run, metric: str) -> list[Published]:
         if entry.metric == metric
         and (entry.dataset, entry.model, entry.partial, entry.fraction) == setting
     ]
+
+
+def _is_precise(run: Run, metric: str) -> bool:
+    """Whether a likelihood took enough draws and all rows; other metrics need not."""
+    if not metric.startswith("log_likelihood/"):
+        return True
+    found = _DRAWS_ON_ALL_ROWS.search(run.numbers[metric].how) if metric in run.numbers else None
+    return found is not None and int(found[1]) >= _FEWEST_DRAWS
 
 
 def _setting(run: Run) -> tuple[str, str, str, float] | None:

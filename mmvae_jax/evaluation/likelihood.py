@@ -51,9 +51,12 @@ def log_likelihoods(context: Context) -> dict[str, Result]:
     names, settings = context.names, context.settings
     rows = first_rows(context.rows, settings.likelihood_examples or len(context.rows))
     present = {name: np.asarray(rows.present[name], bool) for name in names}
+    whole = len(context.dataset.splits[settings.split])
+    some = "all" if len(rows) == whole else f"the first {len(rows)} of {whole}"
+    # Beside papers' numbers stands only what says here that it took enough draws and all rows.
     how = (
         f"importance sampling, S = {settings.likelihood_samples} draws from the model's own "
-        f"posterior given the same, nats; error over {settings.split} rows"
+        f"posterior given the same, nats; error over {some} {settings.split} rows"
     )
     found: dict[Names, Estimate] = {}
 

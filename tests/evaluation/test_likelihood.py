@@ -110,6 +110,7 @@ def test_against_a_closed_form_where_rows_have_gaps():
     found = likelihood.log_likelihoods(given)
     check(found, dict(zip(LABELS, values, strict=True)), dict(zip(LABELS, rows, strict=True)))
     assert "S = 3000" in found["log_likelihood/joint"].how
+    assert found["log_likelihood/joint"].how.endswith("error over all test rows")
     assert {name.split("/", 1)[0] for name in found} == {
         "log_likelihood",
         "effective_sample_fraction",
@@ -162,7 +163,7 @@ def test_as_many_estimates_as_asked_for_and_the_right_number_of_draws(monkeypatc
     found = likelihood.log_likelihoods(given)
     log_w = -np.array([1, 2, 3, 1, 2, 3, 1.0])
     joint = found["log_likelihood/joint"]
-    assert joint.n == 20
+    assert joint.n == 20 and "over the first 20 of 50 test rows" in joint.how
     assert joint.value == pytest.approx(special.logsumexp(log_w) - np.log(7), rel=1e-5)
     assert found["log_weight_variance/joint"].value == pytest.approx(log_w.var(ddof=1), rel=1e-4)
     share = np.exp(log_w).sum() ** 2 / np.exp(2 * log_w).sum() / 7
