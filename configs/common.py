@@ -209,7 +209,7 @@ _LABELLED = {
     "num_train": 0,  # 0: all
     "num_validation": 10000,
     "num_test": 0,
-    "binarize": "none",  # none | threshold
+    "binarize": "none",  # none | threshold | dynamic (drawn anew at each step)
 }
 
 _PAIRED = {

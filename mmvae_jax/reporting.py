@@ -38,6 +38,8 @@ class Reporting:
     def dataset(self) -> data.Dataset:
         """The data set that the run was trained on.
 
+        Where training drew binary images anew at each step, training rows are one fixed draw here.
+
         Raises:
           UserError: what its config names is not there, or has changed since.
         """
@@ -49,7 +51,7 @@ class Reporting:
                 f"the data that config.data names ({dataset.provenance}) is not what this run was "
                 "trained on: put the original files back"
             )
-        return dataclasses.replace(dataset, specs=self.model.specs)
+        return dataclasses.replace(dataset.drawn(), specs=self.model.specs)
 
     def figures(
         self, names: Sequence[str] = (), batch: Mapping[str, Any] | None = None

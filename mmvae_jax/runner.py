@@ -70,7 +70,8 @@ def train(
             {},
             merge=True,
         )
-    _evaluate_and_report(model, result.state.variables, dataset, settings, workdir, result.steps)
+    rows = dataset.drawn()
+    _evaluate_and_report(model, result.state.variables, rows, settings, workdir, result.steps)
 
 
 def evaluate(workdir: Path, settings: Mapping[str, Any], *, step: str = "") -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mmvae_jax.data.binary import fixed_draw
 from mmvae_jax.data.rows import StoredRows, blocks
 from mmvae_jax.types import Batch, ModalitySpec
 
@@ -114,6 +115,8 @@ class Dataset:
       vocabularies: the words of modalities that are tokens, in the order of their numbers.
       captions: where a text describes an image and it is known what is true of it.
       fit_specs: the specs for a training split, where they have locations and scales fitted on it.
+      redrawn: modalities, bytes, of whose training rows each step draws 0 or 255 with the grey
+        level as the probability; those of the other splits are drawn already. See `drawn`.
     """
 
     name: str
@@ -127,6 +130,7 @@ class Dataset:
     vocabularies: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     captions: Captions | None = None
     fit_specs: Callable[[Split], tuple[ModalitySpec, ...]] | None = None
+    redrawn: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if set(self.splits) != set(SPLITS):
@@ -143,6 +147,15 @@ class Dataset:
                     )
         if not self.fingerprint:
             object.__setattr__(self, "fingerprint", fingerprint(self.splits))
+
+    def drawn(self) -> Dataset:
+        """The data set to evaluate on: of `redrawn` modalities training rows are one fixed draw."""
+        if not self.redrawn:
+            return self
+        train = self.splits["train"]
+        binary = {name: fixed_draw(train.x[name], f"drawn/{name}") for name in self.redrawn}
+        train = dataclasses.replace(train, x={**train.x, **binary})
+        return dataclasses.replace(self, splits={**self.splits, "train": train}, redrawn=())
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(self.splits[name]):,}" for name in SPLITS)

@@ -14,12 +14,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mmvae_jax.data import folders, idx, options, splits
+from mmvae_jax.data import binary, folders, idx, options, splits
 from mmvae_jax.data.contract import Dataset, Split
 from mmvae_jax.types import ModalitySpec, UserError
 
 NUM_CLASSES = 10
-BINARIZE = ("none", "threshold")
+BINARIZE = ("none", "threshold", "dynamic")
 
 SPECS = (
     ModalitySpec(name="image", shape=(28, 28, 1), likelihood="bernoulli"),
@@ -30,7 +30,6 @@ SPECS = (
 
 # Of the permutation of the 60,000 training rows that is cut into validation and training.
 _SPLIT_SEED = 0
-_INK = 128  # a byte from here on is nearer to white than to black
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +97,8 @@ def load_mnist(
         repeats up to 10,000 training rows, to watch a run by, not to choose by.
       num_test: at most so many test rows; 0: all.
       binarize: ``none`` keeps grey levels; ``threshold`` makes 0 of what is below half of white,
-        and 255 of the rest.
+        and 255 of the rest; ``dynamic`` makes 255 of a pixel with the probability that its grey
+        level is of white: anew at each step of training, and once for all in what is evaluated.
       seed: decides nothing here.
 
     Raises:
@@ -138,16 +138,25 @@ def _read(source: _Source, dir: str, sizes: Mapping[str, int], binarize: str) ->
     provenance = f"{source.name}: {source.title} read from {folder}"
     if binarize == "threshold":
         provenance += ", binarised at one half"
-        images, test_images = _black_and_white(images), _black_and_white(test_images)
+        images, test_images = binary.thresholded(images), binary.thresholded(test_images)
+    held_out = images
+    if binarize == "dynamic":
+        provenance += ", binarised by draws: at each step of training, once for what is evaluated"
+        # Of all images, so that those of a row do not depend on how many rows are asked for.
+        held_out = binary.fixed_draw(images, "train")
+        test_images = binary.fixed_draw(test_images, "test")
     test = np.arange(len(test_label))
     parts = {
         "train": _split(images, label, train[: sizes["train"] or None]),
         "test": _split(test_images, test_label, test[: sizes["test"] or None]),
     }
     if sizes["validation"]:
-        parts["validation"] = _split(images, label, validation)
+        parts["validation"] = _split(held_out, label, validation)
     else:
-        parts["validation"] = splits.look_in(parts["train"])
+        repeated = splits.look_in(parts["train"])
+        if held_out is not images:
+            repeated = _split(held_out, label, train[: len(repeated)])
+        parts["validation"] = repeated
         provenance += "; validation repeats training rows"
     return Dataset(
         name=source.name,
@@ -156,11 +165,8 @@ def _read(source: _Source, dir: str, sizes: Mapping[str, int], binarize: str) ->
         num_classes=NUM_CLASSES,
         class_names=source.class_names,
         provenance=provenance,
+        redrawn=("image",) if binarize == "dynamic" else (),
     )
-
-
-def _black_and_white(images: np.ndarray) -> np.ndarray:
-    return (images >= _INK) * np.uint8(255)
 
 
 def _split(images: np.ndarray, label: np.ndarray, rows: np.ndarray) -> Split:

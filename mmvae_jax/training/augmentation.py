@@ -1,4 +1,4 @@
-"""Changes of batches that make training rows more varied: horizontal flips, small shifts.
+"""Changes of batches that make training rows more varied: flips, small shifts, binary draws.
 
 What happens to a row is a function of (seed, step, its place in the global batch): a resumed run,
 and one on other devices, sees the same.
@@ -65,6 +65,28 @@ class Shifts:
 
 
 @dataclasses.dataclass(frozen=True)
+class BinaryDraws:
+    """Each value x in [0, 1] becomes 1 with probability x, else 0, independently of the others.
+
+    Dynamic binarisation: a row is another binary image at each step, so that none is learnt by
+    heart.
+
+    Attributes:
+      names: of the modalities, in [0, 1]; each has draws of its own.
+    """
+
+    names: tuple[str, ...]
+
+    def __call__(self, batch: Batch, seed: Array, step: Array) -> Batch:
+        """The batch with other ``x`` and nothing else changed."""
+        x = dict(batch["x"])
+        for name in self.names:
+            key = random_streams.at_step(random_streams.stream(seed, f"binarize/{name}"), step)
+            x[name] = jax.random.bernoulli(key, x[name]).astype(x[name].dtype)
+        return {**batch, "x": x}
+
+
+@dataclasses.dataclass(frozen=True)
 class InTurn:
     """Several changes, one after the other."""
 
@@ -98,19 +120,23 @@ def shifted(key: PRNGKey, images: Array, reach: tuple[int, int], *, mode: str) -
     return jax.vmap(crop)(padded, corners)
 
 
-def from_config(options: Mapping[str, Any], specs: Sequence[ModalitySpec]) -> Augment:
-    """What ``config.training.augment`` asks for.
+def from_config(
+    options: Mapping[str, Any], specs: Sequence[ModalitySpec], redrawn: tuple[str, ...] = ()
+) -> Augment:
+    """What ``config.training.augment`` asks for, and the data set.
 
     Args:
       options: `flip`, names separated by commas or "all", `flip_together`, and `shift`, pixels by
         which all images are moved at most.
       specs: the modalities.
+      redrawn: those of which 0 or 1 is drawn at each step, after all else; see `data.Dataset`.
 
     Raises:
       UserError: a name that is none, or not that of an image; shifts where there are no images.
     """
     images = tuple(spec.name for spec in specs if spec.is_grid)
-    parts = [part for part in (_flips(options, images), _shifts(options, images)) if part]
+    draws = BinaryDraws(redrawn) if redrawn else None
+    parts = [part for part in (_flips(options, images), _shifts(options, images), draws) if part]
     if len(parts) > 1:
         return InTurn(tuple(parts))
     return parts[0] if parts else unchanged

@@ -76,7 +76,9 @@ class Setup:
             plan=plan,
             mesh=mesh,
             optimizer=optimizers.make(config.optimizer, plan.total_steps),
-            augment=augmentation.from_config(config.training.get("augment", {}), dataset.specs),
+            augment=augmentation.from_config(
+                config.training.get("augment", {}), dataset.specs, dataset.redrawn
+            ),
             road=config.training.get("data", "auto"),
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mmvae_jax import data
-from mmvae_jax.data import idx
+from mmvae_jax.data import binary, idx
 from mmvae_jax.types import UserError
 from tests.data.fake_mnist import digits, idx_bytes, write_mnist
 
@@ -119,8 +119,50 @@ def test_threshold_makes_black_and_white(tmp_path):
     assert grey.fingerprint != binary.fingerprint
 
 
+def test_a_fixed_draw_has_the_grey_levels_as_its_mean():
+    grey = np.array([0, 1, 51, 128, 254, 255], np.uint8)
+    drawn = binary.fixed_draw(np.tile(grey, (20_000, 1)), "a")
+    assert drawn.dtype == np.uint8 and set(np.unique(drawn)) == {0, 255}
+    mean, deviation = grey / 255, np.sqrt(grey / 255 * (1 - grey / 255) / 20_000)
+    assert (np.abs(drawn.mean(0) / 255 - mean) <= 4.5 * deviation).all()  # 0 and 255: exactly
+    np.testing.assert_array_equal(drawn[:50], binary.fixed_draw(np.tile(grey, (50, 1)), "a"))
+    assert (drawn != binary.fixed_draw(np.tile(grey, (20_000, 1)), "b")).any()
+
+
+def test_dynamic_keeps_grey_levels_to_train_on_and_draws_what_is_evaluated_once(tmp_path):
+    folder = write_mnist(tmp_path)
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 120), ("t10k", 40)):
+        pixels = generator.integers(0, 256, (count, 28, 28), np.uint8)
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(idx_bytes(pixels))
+    grey, dynamic = (load(folder, binarize=kind) for kind in ("none", "dynamic"))
+    images = {part: (grey.splits[part].x, dynamic.splits[part].x) for part in data.SPLITS}
+    images = {part: [x["image"] for x in pair] for part, pair in images.items()}
+    assert dynamic.redrawn == ("image",) and grey.redrawn == ()
+    assert "binarised by draws" in dynamic.provenance
+    np.testing.assert_array_equal(*images["train"])
+    for part in ("validation", "test"):
+        levels, drawn = images[part]
+        assert set(np.unique(drawn)) == {0, 255}
+        # Whiter pixels are white more often: of uniform levels, E[level | white] = 2/3.
+        assert abs(levels[drawn == 255].mean() / 255 - 2 / 3) < 0.02
+    # The same in every run, whatever is asked for of the training rows.
+    other = load(folder, binarize="dynamic", seed=5, num_train=30, partial="paired", observed=0.5)
+    for part in ("validation", "test"):
+        np.testing.assert_array_equal(other.splits[part].x["image"], images[part][1])
+    assert other.redrawn == ("image",)
+    # To evaluate on, training rows are binary, too, and nothing is left to be drawn.
+    fixed = dynamic.drawn()
+    assert set(np.unique(fixed.splits["train"].x["image"])) == {0, 255} and not fixed.redrawn
+    assert fixed.drawn() is fixed and fixed.fingerprint == dynamic.fingerprint
+    repeated = load(folder, binarize="dynamic", num_validation=0).splits
+    np.testing.assert_array_equal(repeated["validation"].label, repeated["train"].label)
+    assert set(np.unique(repeated["validation"].x["image"])) == {0, 255}
+
+
 def test_bad_options_are_named(folder):
     assert "did you mean 'threshold'" in refusal(folder, binarize="treshold")
+    assert "did you mean 'dynamic'" in refusal(folder, binarize="dynamics")
     assert "data.num_validation is 120" in refusal(folder, num_validation=120)
     assert "did you mean 'binarize'" in refusal(folder, binarise="none")
 

@@ -1,15 +1,19 @@
-"""Flips and shifts: which rows, which modalities, and nothing else."""
+"""Flips, shifts and binary draws: which rows, which modalities, and nothing else."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmvae_jax.training import augmentation, step
+from mmvae_jax.training import augmentation, setup, step
 from mmvae_jax.types import ModalitySpec, UserError
 from tests.training import tiny
 
@@ -109,6 +113,36 @@ def test_shifted_images_keep_their_content_and_may_repeat_their_edge():
     assert moved.dtype == np.uint8 and set(moved[:, 0, 0, 0]) == {0, 1, 16, 17}
 
 
+def test_binary_draws_have_the_grey_levels_as_their_mean(batch):
+    draws = augmentation.from_config({}, SPECS, ("right",))
+    levels = np.float32([0, 1 / 255, 0.2, 0.5, 0.9, 1])
+    grey = np.broadcast_to(levels[:, None], batch["x"]["right"].shape)
+    found = _flip(draws, {**batch, "x": {**batch["x"], "right": grey}}, np.uint32(3), np.int32(7))
+    drawn = np.asarray(found["x"]["right"])
+    assert drawn.dtype == np.float32 and set(np.unique(drawn)) == {0, 1}
+    error = np.sqrt(levels * (1 - levels) / (B * 4 * 3))
+    assert (np.abs(drawn.mean((0, 1, 3)) - levels) <= 4.5 * error).all()  # 0 and 1: exactly
+    np.testing.assert_array_equal(found["x"]["left"], batch["x"]["left"])
+    for path in ("present", "label", "weight"):
+        jax.tree.map(np.testing.assert_array_equal, found[path], batch[path])
+
+
+def test_binary_draws_are_anew_at_each_step_and_a_function_of_seed_and_step(batch):
+    draws = augmentation.from_config({}, SPECS, ("left", "right"))
+    drawn = {
+        key: np.asarray(_flip(draws, batch, np.uint32(key[0]), np.int32(key[1]))["x"]["right"])
+        for key in ((3, 7), (3, 8), (4, 7))
+    }
+    again = _flip(draws, batch, np.uint32(3), np.int32(7))
+    np.testing.assert_array_equal(again["x"]["right"], drawn[3, 7])
+    # Of uniform levels p two draws differ with probability 2 E[p (1 - p)] = 1/3.
+    for other in ((3, 8), (4, 7)):
+        assert abs((drawn[3, 7] != drawn[other]).mean() - 1 / 3) < 0.02
+    # Last of all: what is mirrored are the grey levels.
+    both = augmentation.from_config({"flip": "left"}, SPECS, ("left",))
+    assert [type(part) for part in both.parts] == [augmentation.Flips, augmentation.BinaryDraws]
+
+
 def test_flips_and_shifts_together(batch):
     both = augmentation.from_config({"flip": "left", "shift": 1}, SPECS)
     flips, shifts = both.parts
@@ -149,3 +183,50 @@ def test_flips_reach_the_training(tmp_path):
     flips = tiny.run(tmp_path / "b", num_epochs=1, **{"training.augment.flip": "a"})
     left, right = (r.state.variables["params"]["encoder"]["a"] for r in (plain, flips))
     assert (np.asarray(left) != np.asarray(right)).any()
+
+
+def test_binary_draws_reach_the_training_and_a_resumed_run_has_the_same(tmp_path):
+    constant = {"optimizer.schedule": "constant", "optimizer.warmup_steps": 0}
+
+    def trained(name, num_epochs):
+        result = tiny.run(tmp_path / name, redrawn=("a",), num_epochs=num_epochs, **constant)
+        return np.asarray(result.state.variables["params"]["encoder"]["a"])
+
+    once, whole = trained("a", 1), trained("b", 2)
+    resumed = trained("a", 2)
+    assert (once != whole).any()
+    np.testing.assert_array_equal(resumed, whole)
+    redrawn = dataclasses.replace(tiny.dataset(), redrawn=("a",))
+    made = setup.Setup.from_config(tiny.LinearVAE(), redrawn, tiny.config())
+    assert made.augment == augmentation.BinaryDraws(("a",))
+
+
+ON_EIGHT_DEVICES = """
+import jax, numpy as np
+from mmvae_jax.training import augmentation, sharding
+
+assert jax.device_count() == 8
+draws, mesh = augmentation.BinaryDraws(("a",)), sharding.data_mesh()
+batch = {"x": {"a": np.random.default_rng(0).random((16, 5, 5, 1), np.float32)}}
+
+def drawn(batch):
+    return draws(batch, np.uint32(3), np.int32(7))
+
+one = jax.jit(drawn)(batch)["x"]["a"]
+many = jax.jit(lambda b: sharding.split_batch(drawn(sharding.split_batch(b, mesh)), mesh))(batch)
+assert len(many["x"]["a"].sharding.device_set) == 8
+np.testing.assert_array_equal(one, many["x"]["a"])
+"""
+
+
+def test_binary_draws_are_the_same_on_any_number_of_devices():
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", ON_EIGHT_DEVICES],
+        env={**os.environ, **flags},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

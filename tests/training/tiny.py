@@ -147,12 +147,13 @@ def run(
     validate=None,
     num_examples=50,
     gaps=False,
+    redrawn=(),
     **changes,
 ):
     """Trains the tiny model."""
     return fit(
         LinearVAE() if model is None else model,
-        dataset(num_examples, gaps),
+        dataclasses.replace(dataset(num_examples, gaps), redrawn=redrawn),
         config(**changes),
         workdir,
         validate=validate,
