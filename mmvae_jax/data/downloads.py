@@ -13,14 +13,13 @@ import dataclasses
 import logging
 import os
 import shutil
-import tarfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from mmvae_jax.data import sources, transfer
+from mmvae_jax.data import archives, sources, transfer
 from mmvae_jax.data.folders import MissingFiles
 from mmvae_jax.data.sources import File, Source
 from mmvae_jax.types import UserError
@@ -31,8 +30,6 @@ except ImportError:  # not on Windows, where two processes may fetch the same fi
     fcntl = None
 
 _log = logging.getLogger(__name__)
-
-_FORMATS = {".zip": "zip", ".tgz": "gztar"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,21 +136,14 @@ def _download(source: Source, files: Sequence[File], folder: Path) -> Mapping[st
     for file in files:
         if file.archive:
             unpacked = folder / f"{file.name}.unpacked"
-            _unpack(found[file.name], file.archive, unpacked)
+            try:
+                archives.unpack(found[file.name], file.archive, unpacked)
+            except archives.ArchiveError as error:
+                said = f"{file.archive} cannot be unpacked ({error})"
+                raise transfer.TransferError(said) from error
             found[file.name].unlink()  # or the disk would hold it twice
             found[file.name] = unpacked / file.name
     return found
-
-
-def _unpack(path: Path, archive: str, folder: Path) -> None:
-    kind = _FORMATS[Path(archive).suffix]
-    # Nothing is written outside of the folder. The first Pythons 3.11 do not know the filter.
-    tar = kind == "gztar" and hasattr(tarfile, "data_filter")
-    safe = {"filter": "data"} if tar else {}
-    try:
-        shutil.unpack_archive(path, folder, kind, **safe)
-    except (shutil.ReadError, tarfile.TarError, ValueError, EOFError) as error:
-        raise transfer.TransferError(f"{archive} cannot be unpacked ({error})") from error
 
 
 def _move(path: Path, place: Path, file: File, folder: Path) -> None:

@@ -7,13 +7,13 @@ import dataclasses
 import errno
 import functools
 import hashlib
-import io
 import logging
 import shutil
 import socket
 import tarfile
 import threading
 import time
+import zipfile
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -370,11 +370,15 @@ def test_large_files_of_google_need_a_reader_of_forms(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_archive_with_a_path_that_leaves_its_folder(tmp_path):
-    with tarfile.open(tmp_path / "a.tgz", "w:gz") as archive:
-        part = tarfile.TarInfo("../outside.txt")
-        part.size = 4
-        archive.addfile(part, io.BytesIO(b"text"))
-    with pytest.raises(transfer.TransferError, match=r"^a\.tgz cannot be unpacked"):
-        downloads._unpack(tmp_path / "a.tgz", "a.tgz", tmp_path / "in" / "side")
-    assert not list(tmp_path.rglob("outside.txt"))
+def test_an_archive_with_a_path_that_leaves_its_folder(tmp_path, site, monkeypatch):
+    """The user's line, and nothing of the download stays."""
+    path = "/celeb_a/img_align_celeba.zip"
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("../../../outside.txt", b"text")
+    site.files[path] = (tmp_path / "a.zip").read_bytes()
+    known = {f"{site.url}{name}": info(name, content) for name, content in site.files.items()}
+    monkeypatch.setattr(transfer, "registered", lambda name: known)
+    said = refusal("celeba", {"dir": str(tmp_path / "sets"), "download": True})
+    left = "img_align_celeba.zip cannot be unpacked ('../../../outside.txt' would leave the folder"
+    assert left in said
+    assert not list(tmp_path.rglob("outside.txt")) and not (tmp_path / "sets").exists()
