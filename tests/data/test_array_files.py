@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mmvae_jax import data
 from mmvae_jax.data import array_files
-from mmvae_jax.types import UserError
+from mmvae_jax.types import ModalitySpec, UserError
 
 GOOD = {
     "a": np.arange(60, dtype=np.float64).reshape(20, 3),
@@ -194,6 +194,42 @@ def _files(draw):
     return bytes(content[: draw(st.sampled_from([len(content), len(content) // 2, 10]))])
 
 
+# What a model trained on `GOOD` knows of its modalities; 20 rows of them are whole and fit.
+SPECS = (
+    ModalitySpec(name="a", shape=(3,), dtype="float32", likelihood="normal"),
+    ModalitySpec(name="b", shape=(), dtype="int32", likelihood="categorical", num_classes=4),
+)
+TRAINED_ON_ARRAYS = {"name": "arrays", "label": "label", "kinds": "text:skip", "nan": "absent"}
+
+
+def train_or_refuse(path: Path) -> None:
+    try:
+        assert len(data.load("arrays", {"path": str(path)}).splits["train"])
+    except UserError as error:
+        assert "\n" not in str(error) and str(path) in str(error)
+
+
+def impute_or_refuse(path: Path) -> None:
+    """What --mode=impute reads, of a model trained on arrays or on something else."""
+    for options in (None, TRAINED_ON_ARRAYS):
+        try:
+            read = data.read_items(path, SPECS, options)
+        except UserError as error:
+            assert "\n" not in str(error) and str(path) in str(error)
+            continue
+        for spec in SPECS:
+            values, present = read.batch["x"][spec.name], read.present[spec.name]
+            assert values.shape == (len(present), *spec.shape) and values.dtype == spec.dtype
+            assert np.isfinite(values).all() and not values[~present].any()
+
+
+def test_a_good_file_is_read_to_impute(tmp_path):
+    np.savez(tmp_path / "x.npz", **GOOD)
+    impute_or_refuse(tmp_path / "x.npz")
+    read = data.read_items(tmp_path / "x.npz", SPECS, TRAINED_ON_ARRAYS)
+    assert read.present["b"].sum() == 12
+
+
 @settings(
     max_examples=150,
     deadline=None,
@@ -207,11 +243,8 @@ def test_any_file_is_read_or_refused_in_one_line(tmp_path, content):
     folder.mkdir(exist_ok=True)
     path = folder / "x.npz"
     path.write_bytes(content)
-    try:
-        dataset = data.load("arrays", {"path": str(path)})
-        assert len(dataset.splits["train"])
-    except UserError as error:
-        assert "\n" not in str(error) and str(path) in str(error)
+    train_or_refuse(path)
+    impute_or_refuse(path)
     assert list(tmp_path.iterdir()) == [folder] and list(folder.iterdir()) == [path]
     assert path.read_bytes() == content
 
@@ -246,11 +279,8 @@ def test_any_folder_is_read_or_refused_in_one_line(tmp_path, files):
         path.unlink()
     for name, content in files.items():
         (folder / f"{name}.npy").write_bytes(content)
-    try:
-        dataset = data.load("arrays", {"path": str(folder)})
-        assert len(dataset.splits["train"])
-    except UserError as error:
-        assert "\n" not in str(error) and str(folder) in str(error)
+    train_or_refuse(folder)
+    impute_or_refuse(folder)
     assert list(tmp_path.iterdir()) == [folder]
     assert {path.stem: path.read_bytes() for path in folder.iterdir()} == files
 
