@@ -126,10 +126,14 @@ def kl_in_numpy(q, p):
 
 
 class Formula:
-    """The objective of one row; options are read from the model, arrays from its parameters."""
+    """The objective of one row; options are read from the model, arrays from its parameters.
 
-    def __init__(self, model: MEME, params, x, noise):
+    ``weights`` {(source, row): w} are used in place of those that follow from the parameters.
+    """
+
+    def __init__(self, model: MEME, params, x, noise, weights=None):
         self.model, self.params, self.x, self.noise = model, params, x, noise
+        self.weights = {} if weights is None else weights
         self.family = {"normal": stats.norm, "laplace": stats.laplace}[model.shared.family]
 
     def log_q(self, expert, z):
@@ -151,7 +155,7 @@ class Formula:
         z = q[0] + q[1] * self.noise[:, source, row]  # [K + 1, D]
         log_t = np.array([sum(self.log_px(o, zk, row) for o in others) for zk in z])
         log_label = special.logsumexp(log_t) - np.log(len(log_t))
-        weight = np.exp(log_t[0] - log_label)
+        weight = self.weights.get((source, row), np.exp(log_t[0] - log_label))
         if not others:
             every = [i for i in range(len(self.model.specs)) if i != source]
             pseudo = {
@@ -172,16 +176,13 @@ class Formula:
         bracket = self.log_px(source, z[0], row) + ratio - log_t[0]
         return weight * bracket + self.model.label_coefficient * log_label, weight
 
-    def log_label(self, source, others, row):
-        """The estimate of log q(t | s)."""
-        q = encoder(self.params, source, self.x[f"m{source}"][row])
-        z = q[0] + q[1] * self.noise[:, source, row]
-        each = [sum(self.log_px(o, zk, row) for o in others) for zk in z]
-        return special.logsumexp(each) - np.log(len(each))
+    def directions(self, pattern, row):
+        """{source: what `direction` gives} of the present sources."""
+        here = list(np.flatnonzero(pattern))
+        return {s: self.direction(s, [o for o in here if o != s], row) for s in here}
 
     def row(self, pattern, row):
-        here = list(np.flatnonzero(pattern))
-        bounds = [self.direction(s, [o for o in here if o != s], row)[0] for s in here]
+        bounds = [bound for bound, _ in self.directions(pattern, row).values()]
         if not bounds:
             return 0.0
         return np.mean(bounds) if self.model.directions == "mean" else np.sum(bounds)

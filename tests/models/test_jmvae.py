@@ -138,11 +138,8 @@ def posteriors_in_numpy(params, x, patterns):
     return (np.stack(locs), np.stack(scales)), single
 
 
-@pytest.mark.parametrize("step", [0, 2, 100])
-def test_objective_against_numpy(model, params, call, step):
-    """lambda, beta, alpha and the warm-up, on rows of every pattern and fixed noise."""
-    x = data()
-    loss, terms, _ = call(params, x, present_of(PATTERNS), jnp.int32(step))
+def objective_in_numpy(params, x, step):
+    """(what is maximised [B], its parts), on rows of every pattern and the noise of key 2."""
     q, single = posteriors_in_numpy(params, x, PATTERNS)
     noise = np.asarray(jax.random.normal(jax.random.key(2), (8, 2)), np.float64)
     z = q[0] + q[1] * noise
@@ -157,12 +154,34 @@ def test_objective_against_numpy(model, params, call, step):
     apart = sum(kl_in_numpy(q, p) for p in single) * PATTERNS.all(1)
     warm = min((step + 1) / 4, 1.0)
     bound = np.array([1.0, 2.0, 3.0]) @ log_px - warm * (1.5 * kl + 0.3 * apart)
+    return bound, log_px, kl, apart
+
+
+@pytest.mark.parametrize("step", [0, 2, 100])
+def test_objective_against_numpy(params, call, step):
+    """lambda, beta, alpha and the warm-up, on rows of every pattern and fixed noise."""
+    x = data()
+    loss, terms, _ = call(params, x, present_of(PATTERNS), jnp.int32(step))
+    bound, log_px, kl, apart = objective_in_numpy(params, x, step)
     np.testing.assert_allclose(-loss, bound, rtol=1e-5, atol=1e-4)
     np.testing.assert_allclose(terms["elbo"], log_px.sum(0) - kl, rtol=1e-5, atol=1e-4)
     np.testing.assert_allclose(terms["kl/shared"], kl, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(terms["kl/to_single"], apart, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(terms["log_px/m1"], log_px[1], rtol=1e-5, atol=1e-4)
     assert loss[-1] == 0.0  # nothing present
+
+
+@pytest.mark.parametrize("step", [0, 100])
+def test_gradient_against_numpy(params, call, step):
+    """Of the whole loss, for single and joint encoders and decoders: nothing is held constant."""
+    x = data()
+    _, _, gradient = call(params, x, present_of(PATTERNS), jnp.int32(step))
+
+    def total(moved):
+        return -objective_in_numpy(moved, x, step)[0].sum()
+
+    parts = ("encoder", "joint", "decoder")
+    worlds.check_directional_derivatives(gradient, total, params, parts)
 
 
 # --- a world whose likelihood is known ---------------------------------------------------------

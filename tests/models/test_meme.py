@@ -21,15 +21,12 @@ from tests.models import worlds
 from tests.models.meme_cases import (
     NOISE,
     PAIRS,
-    PAPER,
     SIZES,
     TRIPLES,
-    Formula,
     build,
     data,
     dense,
     encoder,
-    formula,
     parameters,
     present_of,
     setting,
@@ -80,36 +77,6 @@ def test_complete_rows_train_every_network_and_no_pseudo_sample(params, call):
     assert not any_gradient(gradient["pseudo"])
     for part in ("encoder", "decoder"):
         assert all(np.any(leaf) for leaf in jax.tree.leaves(gradient[part]))
-
-
-def test_the_weight_is_a_constant_of_the_gradient(params, call):
-    """The decoders' gradient against finite differences in which the weights stay as they are."""
-    x, whole = data(6), np.ones((6, 2), bool)
-    _, _, gradient = call(params, x, present_of(whole))
-    reference = formula(build(**PAPER), params, x, 6)
-    weights = {
-        (s, row): reference.direction(s, [1 - s], row)[1] for s in (0, 1) for row in range(6)
-    }
-
-    def total(shift):
-        moved = jax.tree.map(np.asarray, params)
-        layer = dict(moved["decoder"]["m1"]["Dense_0"])
-        layer["bias"] = layer["bias"].astype(np.float64) + shift
-        moved = {**moved, "decoder": {**moved["decoder"], "m1": {"Dense_0": layer}}}
-        here = Formula(reference.model, moved, x, reference.noise)
-        bound = 0.0
-        for (s, row), fixed in weights.items():
-            whole, weight = here.direction(s, [1 - s], row)
-            log_label = here.log_label(s, [1 - s], row)
-            bound += 0.5 * (fixed * (whole - log_label) / weight + log_label)
-        return -bound
-
-    step = 1e-4
-    for index in range(SIZES[1]):
-        shift = step * np.eye(SIZES[1])[index]
-        expected = (total(shift) - total(-shift)) / (2 * step)
-        found = gradient["decoder"]["m1"]["Dense_0"]["bias"][index]
-        assert found == pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 
 def test_missing_is_absent_bit_for_bit(params, call):

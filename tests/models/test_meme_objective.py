@@ -9,12 +9,14 @@ import pytest
 from scipy import stats
 
 from mmvae_jax import models
+from tests.models import worlds
 from tests.models.meme_cases import (
     NOISE,
     PAIRS,
     PAPER,
     SETTINGS,
     TRIPLES,
+    Formula,
     build,
     data,
     encoder,
@@ -40,6 +42,29 @@ def test_objective_against_numpy(name):
     weight = reference.direction(0, list(range(1, count)), 0)[1]
     np.testing.assert_allclose(terms["weight/m0"][0], weight, rtol=1e-4)
     assert 0 < weight <= model.num_samples + 1
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_gradient_against_numpy(name):
+    """Encoders, decoders and pseudo-samples; in the differences the weights stay as they are."""
+    model, call = setting(name)
+    count = len(model.specs)
+    patterns = PAIRS if count == 2 else TRIPLES
+    params, x = parameters(count), data(len(patterns), count)
+    _, _, gradient = call(params, x, present_of(patterns))
+    reference = formula(model, params, x, len(patterns))
+    weights = {
+        (source, row): weight
+        for row, pattern in enumerate(patterns)
+        for source, (_, weight) in reference.directions(pattern, row).items()
+    }
+
+    def total(moved):
+        here = Formula(model, moved, x, reference.noise, weights)
+        return -sum(here.row(pattern, row) for row, pattern in enumerate(patterns))
+
+    parts = ("encoder", "decoder", "pseudo")
+    worlds.check_directional_derivatives(gradient, total, params, parts)
 
 
 # --- worlds whose likelihood is known -----------------------------------------------------------
