@@ -13,7 +13,8 @@ an accelerator); with `networks=small` the convolutional pair takes the ResNets'
 for two CPU cores: conditional coherence 0.547 (one seed, bundled backgrounds; see the README).
 
 `dataset=mnist_labels` (or `fashion_mnist_labels`) is small: networks of one hidden layer, 10 shared
-dimensions, 10 private ones of the image and none of the label, whose weight, 50, is MVAE's.
+dimensions, 10 private ones of the image and none of the label, whose weight, 50, is MVAE's. After
+3 of its 30 epochs it named 97.0 % of 1,000 test images rightly (one seed).
 
 `dataset=mnist_svhn` has the sizes of the paper's experiment, 10 shared and 1 + 4 private
 dimensions; private codes of different sizes need `objective.posterior=code`. `dataset=cub` has
