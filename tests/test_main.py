@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -10,8 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from absl.testing import flagsaver
+from PIL import Image
 
+from mmvae_jax import main
 from tests.conftest import TINY_FLAGS
+from tests.data.fake_mnist import write_mnist
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = (
@@ -42,6 +48,28 @@ def refused(*arguments: str) -> str:
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, done.stderr
     return lines[0]
+
+
+@pytest.fixture
+def refused_here(monkeypatch, capsys):
+    """The same of the entry point in this process, which takes no time to start."""
+
+    def refused_here(*arguments: str) -> str:
+        with flagsaver.flagsaver(), monkeypatch.context() as patch:
+            patch.setattr(main.runtime, "configure", lambda: None)
+            patch.setattr(main.app, "run", lambda start, flags_parser: start(flags_parser(argv)))
+            argv = ["main.py", *arguments]
+            patch.setattr(sys, "argv", argv)
+            with pytest.raises(SystemExit) as ended:
+                main.run()
+        shown = capsys.readouterr().err
+        assert ended.value.code == 2, shown
+        lines = [line for line in shown.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1 and shown.endswith(f"{lines[0]}\n"), shown
+        return lines[0]
+
+    yield refused_here
+    logging.getLogger("mmvae_jax").setLevel(logging.NOTSET)
 
 
 def test_the_default_job_from_data_to_pictures_and_back(tmp_path):
@@ -180,3 +208,52 @@ def test_a_workdir_that_cannot_be_written(tmp_path):
     line = refused(*SMALL, f"--workdir={tmp_path / 'file'}")
     assert "is a file" in line
     assert (tmp_path / "file").read_text() == "mine"
+
+
+POLYMNIST = ("--config=configs/mmvae_plus.py:dataset=polymnist", "--config.data.download=false")
+
+
+@pytest.mark.parametrize("missing", [4, 28 * 28])
+def test_a_truncated_idx_file(tmp_path, refused_here, missing):
+    path = write_mnist(tmp_path / "mnist") / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:-missing])
+    folders = (f"--config.data.dir={path.parent}", f"--workdir={tmp_path / 'run'}")
+    line = refused_here(*POLYMNIST, *folders)
+    assert str(path) in line and "bytes" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_truncated_picture_of_the_published_folder(tmp_path, refused_here):
+    for part, digit, m in itertools.product(("train", "test"), range(2), range(2)):
+        folder = tmp_path / "data" / part / f"m{m}"
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(m).integers(0, 255, (28, 28, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"0.{digit}.png")
+    path = tmp_path / "data" / "train" / "m1" / "0.1.png"
+    path.write_bytes(path.read_bytes()[:-1000])
+    line = refused_here(
+        *POLYMNIST,
+        "--config.data.num_modalities=2",
+        "--config.data.num_validation=1",
+        f"--config.data.dir={tmp_path / 'data'}",
+        f"--workdir={tmp_path / 'run'}",
+    )
+    assert str(path) in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("below", "said"), [("", "lies below one"), ("/proc/1/none", "")])
+def test_a_workdir_that_cannot_be_made(tmp_path, refused_here, below, said):
+    (tmp_path / "file").write_text("mine")
+    workdir = Path(below or tmp_path / "file") / "run"
+    line = refused_here(*SMALL, f"--workdir={workdir}")
+    assert f"workdir {workdir}" in line and said in line and "--workdir" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_fewer_rows_than_none(tmp_path, refused_here):
+    config = ("--config=configs/mmvae_plus.py", "--config.data.num_train=-1")
+    line = refused_here(*config, f"--workdir={tmp_path / 'run'}")
+    assert "config.data.num_train = -1" in line and "at least 0" in line
+    assert not list(tmp_path.iterdir())
