@@ -153,6 +153,7 @@ def base() -> ConfigDict:
             "word_vectors": "",
             "sentence_vectors": "weighted",
             "probe_train": 5000,  # training examples for the linear probes; 0: all
+            "probe_codes": "samples",  # samples | means: what they see of a posterior
             "classifier_epochs": 0,  # 0: chosen from the data set's size
             "cache_dir": "",  # "": WORKDIR/cache
             "figures": True,

@@ -88,6 +88,7 @@ RULES: dict[str, Rule] = {
     "evaluation.word_vectors": _file,
     "evaluation.sentence_vectors": choice("weighted", "mean"),
     "evaluation.probe_train": integer(0),
+    "evaluation.probe_codes": choice("samples", "means"),
     "evaluation.classifier_epochs": integer(0),
     "evaluation.cache_dir": of_type(str),
     "evaluation.figures": of_type(bool),
@@ -135,6 +136,7 @@ _OPTIONAL = (
     "evaluation.robustness_examples",
     "evaluation.word_vectors",
     "evaluation.sentence_vectors",
+    "evaluation.probe_codes",
 )
 # Keys that hold a mapping as one value.
 _MAPPINGS = ("model.network_options", "model.modalities", "training.batch_mix")

@@ -112,6 +112,7 @@ def test_a_class_has_no_private_code(name, dataset):
         ("evaluation.metrics", "bound/tset", "did you mean 'bound/test'?"),
         ("evaluation.word_vectors", "no.vec", "must be the name of a file that is there, or empty"),
         ("evaluation.sentence_vectors", "means", "did you mean 'mean'?"),
+        ("evaluation.probe_codes", "mean", "did you mean 'means'?"),
         ("evaluation.robustness_examples", -1, "at least 0"),
         ("evaluation.figures", 1, "must be of type bool, not int"),
     ],

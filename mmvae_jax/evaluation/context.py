@@ -43,6 +43,8 @@ class Settings:
         that they are learnt from the training captions.
       sentence_vectors: ``weighted`` (MMVAE) or ``mean`` (MEME): how ``cca/...`` puts them together.
       probe_train: training rows that linear probes and Gaussian processes learn from; 0: all.
+      probe_codes: ``samples`` or ``means`` of posteriors: what linear probes (``probe``,
+        ``probe/joint``, ``probe/given``) see.
       classifier_epochs: passes over the training items when a classifier is trained; 0 means
         chosen from their number.
       cache_dir: folder for trained classifiers; empty means ``cache`` in the workdir.
@@ -63,6 +65,7 @@ class Settings:
     word_vectors: str = ""
     sentence_vectors: str = "weighted"
     probe_train: int = 5000
+    probe_codes: str = "samples"
     classifier_epochs: int = 0
     cache_dir: str = ""
 

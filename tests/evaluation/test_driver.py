@@ -19,8 +19,9 @@ from mmvae_jax.evaluation import (
 from mmvae_jax.evaluation.result import load_results, write_results
 from tests.evaluation import fakes
 
-# Two have tests of their own, and take long to compile.
-MOST = ",".join(METRICS.keys() - {"robustness", "mutual_information_score"})
+# These have tests of their own, and take long to compile.
+SLOW = {"robustness", "mutual_information_score", "probe/joint", "probe/given"}
+MOST = ",".join(METRICS.keys() - SLOW)
 CONFIG = {
     "evaluation": {
         "metrics": MOST,
