@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from absl.testing import flagsaver
 from PIL import Image
 
 from mmvae_jax import main
+from mmvae_jax.training import runtime
 from tests.conftest import TINY_FLAGS
 from tests.data.fake_mnist import write_mnist
 
@@ -176,6 +178,78 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, arguments, said):
     workdir = () if named else (f"--workdir={tmp_path / 'run'}",)
     assert said in refused(*arguments, *workdir)
     assert not list(tmp_path.iterdir())  # nothing was begun
+
+
+# --- a run that cannot be evaluated; in this process, which has JAX already ----------------------
+
+
+@pytest.fixture
+def damaged(tiny_run, tmp_path):
+    """A copy of a run, to be damaged."""
+    return shutil.copytree(tiny_run, tmp_path / "run")
+
+
+def refused_here(monkeypatch, capsys, *arguments: str) -> str:
+    """As `refused`."""
+    monkeypatch.setattr(runtime, "configure", lambda: None)  # what the tests have set, stands
+    monkeypatch.setattr(sys, "argv", ["main", *arguments])
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as ended:
+        main.run()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "Traceback" not in said
+    lines = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, said
+    return lines[0]
+
+
+def _no_checkpoints(folder):
+    shutil.rmtree(folder)
+
+
+def _no_checkpoint(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def _cut_short(folder):
+    for step in folder.iterdir():
+        files = [path for path in (step / "variables").rglob("*") if path.is_file()]
+        largest = max(files, key=lambda path: path.stat().st_size)
+        largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+
+
+def _other_bytes(folder):
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"not what was saved")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_no_checkpoints, "holds no checkpoints: train there first"),
+        (_no_checkpoint, "holds no checkpoint yet: train there first"),
+        (_cut_short, "is damaged"),
+        (_other_bytes, "is damaged"),
+    ],
+)
+def test_a_run_without_a_whole_checkpoint_is_refused(damaged, monkeypatch, capsys, damage, said):
+    damage(damaged / "checkpoints")
+    before = (damaged / "results.json").read_bytes()
+    line = refused_here(monkeypatch, capsys, "--mode=evaluate", f"--workdir={damaged}")
+    assert said in line and str(damaged) in line
+    assert (damaged / "results.json").read_bytes() == before
+
+
+def test_a_step_that_is_missing_or_damaged_is_named(damaged, monkeypatch, capsys):
+    arguments = ("--mode=evaluate", f"--workdir={damaged}")
+    line = refused_here(monkeypatch, capsys, *arguments, "--step=999")
+    assert "holds no checkpoint of step 999: it has " in line
+    step = line.rpartition(" ")[2]
+    _cut_short(damaged / "checkpoints")
+    line = refused_here(monkeypatch, capsys, *arguments, f"--step={step}")
+    assert f"checkpoint {damaged}/checkpoints/{step} is damaged" in line
+    assert line.endswith("choose another step")
 
 
 def test_a_data_folder_without_the_files_names_them(tmp_path):
