@@ -145,9 +145,9 @@ class Reporting:
     def _with_rows(self, batch: Mapping[str, Any]) -> data.Dataset:
         """The run's data set with these items as its test rows."""
         own, rows = self._own_dataset, self._as_rows(batch)
-        count = own.num_classes
-        if rows.label is not None:
-            count = max(count, int(rows.label.max()) + 1)
-        names = own.class_names if len(own.class_names) >= count else ()
-        splits = {**own.splits, "test": rows}
-        return dataclasses.replace(own, splits=splits, num_classes=count, class_names=names)
+        largest = -1 if rows.label is None else int(rows.label.max())
+        # Of a run on data without classes the items may have their own.
+        count = own.num_classes or largest + 1
+        if largest >= count:
+            raise UserError(f"label holds {largest}, this run's classes are 0 to {count - 1}")
+        return dataclasses.replace(own, splits={**own.splits, "test": rows}, num_classes=count)

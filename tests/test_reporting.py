@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -44,8 +45,24 @@ def test_metrics_of_own_items(trained, views, tiny_data):
     assert found["bound/test"].n == 7 and np.isfinite(found["bound/test"].value)
     with pytest.raises(UserError, match=r"label must be a whole number for each of 7 items"):
         trained.evaluate((), {**views, "label": label[:3]})
+    beyond = r"label holds 10, this run's classes are 0 to 9$"
+    with pytest.raises(UserError, match=beyond):
+        trained.evaluate(("bound/test",), {**views, "label": np.arange(4, 11)})
+    with pytest.raises(UserError, match=beyond):
+        trained.figures(["reconstructions"], {**views, "label": np.arange(4, 11)})
     with pytest.raises(UserError, match="there is no metric 'bound'"):
         trained.evaluate(("bound",))
+
+
+def test_items_of_a_run_without_classes_may_have_their_own(tiny_run, views):
+    bare = mmvae_jax.load(tiny_run)
+    # Where `dataset` is looked up once: as if the run were on data without classes.
+    bare.__dict__["_own_dataset"] = dataclasses.replace(
+        bare.dataset(), num_classes=0, class_names=()
+    )
+    for label in (np.arange(7), np.full(7, -1)):  # negative: no class is known
+        found = bare.evaluate(("bound/test",), {**views, "label": label}, batch_size=16)
+        assert found["bound/test"].n == 7
 
 
 def test_what_codes_hold_of_own_items_needs_no_labels(trained, views):
