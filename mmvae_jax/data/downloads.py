@@ -58,7 +58,8 @@ def fetch(dataset: str, missing: MissingFiles) -> None:
     Raises:
       UserError: `missing` itself where nothing of it can be downloaded; or one line that has the
         reason, the names of all files wanted and where to put them. Without a connection it comes
-        after `transfer.CONNECT_SECONDS` at the latest, and nothing is made.
+        after `transfer.CONNECT_SECONDS` at the latest, of a server that is silent after
+        `transfer.ANSWER_SECONDS` more; then nothing is made.
     """
     wanted = list(_wanted(dataset, missing.folder)) if missing.folder else []
     if not wanted:

@@ -323,6 +323,18 @@ def test_a_name_that_is_looked_up_for_ever(tmp_path, monkeypatch):
     assert "no connection within 2 s" in said and "img_align_celeba.zip" in said
 
 
+def test_a_server_that_says_nothing(tmp_path, monkeypatch):
+    """It is connected, so that it is given longer, but not for ever."""
+    monkeypatch.setattr(transfer, "ANSWER_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        move_sources(monkeypatch, f"http://127.0.0.1:{server.getsockname()[1]}")
+        start = time.monotonic()
+        said = refusal("mnist_labels", {**LABELS, "dir": str(tmp_path / "sets")})
+        assert time.monotonic() - start < 5
+    assert "127.0.0.1" in said and "does not answer" in said and MNIST[0] in said
+    assert not (tmp_path / "sets").exists()
+
+
 def test_a_proxy_is_asked_in_place_of_the_server(monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
