@@ -102,8 +102,8 @@ class Trained(reporting.Reporting):
 
         Args:
           batch: items, see the class.
-          num_samples: draws; a filled-in number is the mean of what they are decoded to, a class
-            or boolean the most probable.
+          num_samples: draws; a filled-in number is the mean of what they are decoded to, a class,
+            token or boolean the most probable.
           seed: of the draws.
           draws: how many of them to give, too.
 
