@@ -17,7 +17,6 @@ from absl.testing import flagsaver
 from PIL import Image
 
 from mmvae_jax import main
-from mmvae_jax.training import runtime
 from tests.conftest import TINY_FLAGS
 from tests.data.fake_mnist import write_mnist
 
@@ -189,19 +188,6 @@ def damaged(tiny_run, tmp_path):
     return shutil.copytree(tiny_run, tmp_path / "run")
 
 
-def refused_here(monkeypatch, capsys, *arguments: str) -> str:
-    """As `refused`."""
-    monkeypatch.setattr(runtime, "configure", lambda: None)  # what the tests have set, stands
-    monkeypatch.setattr(sys, "argv", ["main", *arguments])
-    with flagsaver.flagsaver(), pytest.raises(SystemExit) as ended:
-        main.run()
-    said = capsys.readouterr().err
-    assert ended.value.code == 2 and "Traceback" not in said
-    lines = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, said
-    return lines[0]
-
-
 def _no_checkpoints(folder):
     shutil.rmtree(folder)
 
@@ -233,21 +219,21 @@ def _other_bytes(folder):
         (_other_bytes, "is damaged"),
     ],
 )
-def test_a_run_without_a_whole_checkpoint_is_refused(damaged, monkeypatch, capsys, damage, said):
+def test_a_run_without_a_whole_checkpoint_is_refused(damaged, refused_here, damage, said):
     damage(damaged / "checkpoints")
     before = (damaged / "results.json").read_bytes()
-    line = refused_here(monkeypatch, capsys, "--mode=evaluate", f"--workdir={damaged}")
+    line = refused_here("--mode=evaluate", f"--workdir={damaged}")
     assert said in line and str(damaged) in line
     assert (damaged / "results.json").read_bytes() == before
 
 
-def test_a_step_that_is_missing_or_damaged_is_named(damaged, monkeypatch, capsys):
+def test_a_step_that_is_missing_or_damaged_is_named(damaged, refused_here):
     arguments = ("--mode=evaluate", f"--workdir={damaged}")
-    line = refused_here(monkeypatch, capsys, *arguments, "--step=999")
+    line = refused_here(*arguments, "--step=999")
     assert "holds no checkpoint of step 999: it has " in line
     step = line.rpartition(" ")[2]
     _cut_short(damaged / "checkpoints")
-    line = refused_here(monkeypatch, capsys, *arguments, f"--step={step}")
+    line = refused_here(*arguments, f"--step={step}")
     assert f"checkpoint {damaged}/checkpoints/{step} is damaged" in line
     assert line.endswith("choose another step")
 
