@@ -26,7 +26,7 @@ MODELS = {
     "mopoe": MoPoE(specs=PRIVATE, shared=SHARED),
     "mmjsd": MMJSD(specs=PRIVATE, shared=SHARED),
     "dmvae": DMVAE(specs=PRIVATE, shared=SHARED),
-    "dmvae_hybrid": HybridDMVAE(specs=PRIVATE, shared=HybridLatents((3, 2), 1)),
+    "dmvae_hybrid": HybridDMVAE(specs=PRIVATE, shared=HybridLatents((3,), 1)),
     "mmvae_plus": MMVAEPlus(specs=PRIVATE, shared=SHARED, num_samples=2, posterior="code"),
     "meme": MEME(specs=PLAIN, shared=SHARED, combination="product", num_samples=2, num_pseudo=4),
 }
