@@ -5,6 +5,11 @@
 trains on the embedded `polydigits`, sized for two CPU cores: conditional coherence 0.608, bound
 1126 nats (one seed).
 
+    python -m mmvae_jax.main --config=configs/jmvae.py:dataset=captioned_shapes
+
+names the shape of an image rightly in 0.896 of the captions that it writes, and 0.999 of the images
+that it draws show the shape of the caption (level 1, one seed).
+
     python -m mmvae_jax.main --config=configs/jmvae.py:dataset=polymnist \
         --config.data.dir=MNIST_FOLDER
 
