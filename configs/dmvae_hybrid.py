@@ -13,8 +13,9 @@ kappa = 4 as well).
 is learning from few labels: of the 50,000 training images 0.2 % come with their label, the other
 images and labels each for themselves. ``classification/accuracy`` is that of the label decoded from
 the image: 0.934 +- 0.004 of the test images over three subsets, 0.857 +- 0.039 where 0.1 % have
-their label, 0.952 +- 0.002 where 1 % have it, and 0.981 where all do (one run). `--config.evaluation.split=validation` judges on
-held-out training images, which is where choices belong; `--config.data.seed` draws other labels.
+their label, 0.952 +- 0.002 where 1 % have it, and 0.981 where all do (one run).
+`--config.evaluation.split=validation` judges on held-out training images, which is where choices
+belong; `--config.data.seed` draws other labels.
 
 A batch holds set numbers of pairs, images and labels (`training.batch_mix`), since a batch drawn
 from all rows alike would rarely hold a pair; the loss is w * mean(pairs) + mean(images) +
