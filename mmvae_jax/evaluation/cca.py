@@ -17,7 +17,7 @@ import numpy as np
 
 from mmvae_jax.evaluation import classifiers, word_vectors
 from mmvae_jax.evaluation.canonical_correlation import Projections, cca
-from mmvae_jax.evaluation.context import Context, evenly
+from mmvae_jax.evaluation.context import Context
 from mmvae_jax.evaluation.decoding import from_prior, generated
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
 from mmvae_jax.types import ModalitySpec
@@ -146,7 +146,7 @@ def _space(
     """Fits it on the training pairs, or on so many of them at even distances."""
     train = context.dataset.splits["train"]
     rows = np.flatnonzero(train.present[other.name] & train.present[text.name])
-    rows = evenly(rows, _MOST_PAIRS)
+    rows = classifiers.evenly(rows, _MOST_PAIRS)
     if len(rows) < 2:
         raise NotApplicable(f"fewer than 2 training rows have {other.name!r} and {text.name!r}")
     x, y = view(train.x[other.name][rows]), sentences(train.x[text.name][rows])

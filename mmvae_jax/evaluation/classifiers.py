@@ -24,6 +24,7 @@ import numpy as np
 import optax
 
 from mmvae_jax.evaluation import cache
+from mmvae_jax.evaluation.judge_networks import AttributeNet, ImageNet, VectorNet
 from mmvae_jax.evaluation.result import NotApplicable
 from mmvae_jax.training.augmentation import shifted
 from mmvae_jax.types import Array, ModalitySpec, Variables
@@ -42,95 +43,7 @@ _SMALLEST_IMAGE = 8
 _MOST_BYTES = 2**30  # of training items, which lie on the device
 
 
-class ImageNet(nn.Module):
-    """4x4 convolutions of stride 2 and a hidden layer, for [B, H, W, C] in [0, 1].
-
-    The convolutions are products of patches and a matrix: on CPU the gradient of a strided
-    convolution inside a scan ran 25 times slower.
-    """
-
-    num_classes: int
-    widths: tuple[int, ...] = (32, 64, 128)
-    hidden: int = 128
-    dropout: float = 0.1
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool = False, hidden: bool = False) -> Array:
-        """Scores [B, num_classes], or where ``hidden`` what the last layer sees, [B, F]."""
-        x = 2.0 * x - 1.0
-        for width in self.widths:
-            x = nn.relu(nn.LayerNorm()(nn.Dense(width)(patches(x))))
-        x = x.reshape(x.shape[0], -1)
-        x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        x = nn.relu(nn.LayerNorm()(nn.Dense(self.hidden)(x)))
-        x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        return x if hidden else nn.Dense(self.num_classes)(x)
-
-
-class AttributeNet(nn.Module):
-    """An `ImageNet` with a head for each attribute of an image [B, H, W, C].
-
-    Attributes:
-      sizes: number of values of each attribute.
-    """
-
-    sizes: tuple[int, ...]
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool = False, hidden: bool = False) -> Array:
-        """Scores [B, attributes, most values]; -inf for values that an attribute has not.
-
-        Where ``hidden`` what the last layer sees, [B, F].
-        """
-        most = max(self.sizes)
-        scores = ImageNet(len(self.sizes) * most)(x, train=train, hidden=hidden)
-        if hidden:
-            return scores
-        exists = np.arange(most) < np.array(self.sizes)[:, None]
-        return jnp.where(exists[None], scores.reshape(-1, *exists.shape), -jnp.inf)
-
-
-class VectorNet(nn.Module):
-    """Two hidden layers, for [B, F]; `location` and `scale` standardise the features."""
-
-    num_classes: int
-    hidden: int = 128
-    dropout: float = 0.1
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool = False, hidden: bool = False) -> Array:
-        """Scores [B, num_classes], or where ``hidden`` what the last layer sees, [B, F]."""
-        location = self.variable("standard", "location", jnp.zeros, x.shape[1:])
-        scale = self.variable("standard", "scale", jnp.ones, x.shape[1:])
-        x = (x - location.value[None]) / scale.value[None]
-        for _ in range(2):
-            x = nn.relu(nn.LayerNorm()(nn.Dense(self.hidden)(x)))
-            x = nn.Dropout(self.dropout)(x, deterministic=not train)
-        return x if hidden else nn.Dense(self.num_classes)(x)
-
-
-class Itself(nn.Module):
-    """The judge of a label modality, for [B, C]: the generated probabilities are the scores."""
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool = False) -> Array:
-        """Scores [B, C]."""
-        del train
-        return x
-
-
 _OF_IMAGES = (ImageNet, AttributeNet)
-
-
-def patches(x: Array) -> Array:
-    """The 4x4 patches at stride 2 of [B, H, W, C]: [B, ceil(H / 2), ceil(W / 2), 16 * C]."""
-    size, height, width, channels = x.shape
-    rows, columns = -(-height // 2), -(-width // 2)
-    x = jnp.pad(x, ((0, 0), (1, 1 + height % 2), (1, 1 + width % 2), (0, 0)))
-    x = x.reshape(size, rows + 1, 2, columns + 1, 2, channels).transpose(0, 1, 3, 2, 4, 5)
-    x = x.reshape(size, rows + 1, columns + 1, 4 * channels)
-    corners = (x[:, :-1, :-1], x[:, :-1, 1:], x[:, 1:, :-1], x[:, 1:, 1:])
-    return jnp.concatenate(corners, -1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -312,13 +225,19 @@ def items_of(split: Any, name: str, rows: np.ndarray) -> tuple[np.ndarray, np.nd
     return split.x[name][rows], np.asarray(split.label[rows], np.int32)
 
 
+def evenly(rows: np.ndarray, count: int) -> np.ndarray:
+    """So many of these rows at even distances, or all where there are no more."""
+    if len(rows) <= count:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
+
+
 def _no_more_than(most: int, rows: np.ndarray, split: Any, name: str) -> np.ndarray:
     """The rows, or as many of them at even distances as take `most` bytes."""
     count = max(1, most // max(1, split.x[name].nbytes // max(1, len(split))))
-    if len(rows) <= count:
-        return rows
-    _log.info("classifier of %s: %d of %d training items", name, count, len(rows))
-    return rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
+    if len(rows) > count:
+        _log.info("classifier of %s: %d of %d training items", name, count, len(rows))
+    return evenly(rows, count)
 
 
 def train(

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from mmvae_jax import data, models
-from mmvae_jax.evaluation import classifiers, inception_weights
+from mmvae_jax.evaluation import classifiers, inception_weights, judge_networks
 from mmvae_jax.evaluation.inception import Inception
 from mmvae_jax.evaluation.result import NotApplicable
 from mmvae_jax.types import Batch, Variables
@@ -115,7 +115,7 @@ class Context:
 
         In the order of the specs; raises `NotApplicable` where there is none.
         """
-        itself = classifiers.Classifier(classifiers.Itself(), {})
+        itself = classifiers.Classifier(judge_networks.Itself(), {})
         known = {**self.classifiers, **dict.fromkeys(self.labels, itself)}
         if not known:
             raise NotApplicable("no modality has a kind of data that can be classified")
@@ -206,13 +206,6 @@ def stream(seed: jax.Array, index: jax.Array) -> jax.Array:
 def first_rows(split: Any, count: int) -> Any:
     """The first ``count`` rows of a split."""
     return split.select(slice(0, count))
-
-
-def evenly(rows: np.ndarray, count: int) -> np.ndarray:
-    """So many of these rows at even distances, or all where there are no more."""
-    if len(rows) <= count:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
 
 
 def labelled(batch: Batch) -> jax.Array:

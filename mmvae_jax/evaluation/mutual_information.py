@@ -18,12 +18,13 @@ import numpy as np
 from mmvae_jax.evaluation import variational_gp
 from mmvae_jax.evaluation.classifiers import (
     Classifier,
+    evenly,
     features,
     items_of,
     labelled_rows,
     of_stored,
 )
-from mmvae_jax.evaluation.context import Context, evenly, first_rows
+from mmvae_jax.evaluation.context import Context, first_rows
 from mmvae_jax.evaluation.decoding import from_prior, generated
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
 from mmvae_jax.types import ModalitySpec

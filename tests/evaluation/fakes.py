@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmvae_jax.data import Dataset, Split
-from mmvae_jax.evaluation.classifiers import Classifier, ImageNet
+from mmvae_jax.evaluation.classifiers import Classifier
+from mmvae_jax.evaluation.judge_networks import ImageNet
 from mmvae_jax.models.latents import LatentSpace, Posterior
 from mmvae_jax.types import ModalitySpec
 

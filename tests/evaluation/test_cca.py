@@ -11,7 +11,14 @@ import pytest
 from scipy import linalg
 
 from mmvae_jax.data import Dataset, Split
-from mmvae_jax.evaluation import Context, NotApplicable, Settings, classifiers, word_vectors
+from mmvae_jax.evaluation import (
+    Context,
+    NotApplicable,
+    Settings,
+    classifiers,
+    judge_networks,
+    word_vectors,
+)
 from mmvae_jax.evaluation.canonical_correlation import cca
 from mmvae_jax.evaluation.cca import caption_correlation
 from mmvae_jax.evaluation.classifiers import Classifier
@@ -273,7 +280,7 @@ def test_a_model_that_does_not_listen_scores_as_unpaired_items_do(tmp_path):
 @pytest.fixture(scope="module")
 def judge():
     """A classifier of the attributes of pictures that has learnt nothing."""
-    network = classifiers.AttributeNet(test_captions.SIZES)
+    network = judge_networks.AttributeNet(test_captions.SIZES)
     return Classifier(network, classifiers._init(network, (8, 8, 3), np.uint32(0)))
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmvae_jax.evaluation import classifiers
+from mmvae_jax.evaluation import classifiers, judge_networks
 from mmvae_jax.evaluation.result import NotApplicable
 from mmvae_jax.types import ModalitySpec
 from tests.evaluation import fakes
@@ -36,7 +36,7 @@ def test_patches_make_a_strided_convolution(shape, generator):
     )
     # patches order: corner (row, column of 2x2), then row and column inside it, then channel.
     matrix = kernel.reshape(2, 2, 2, 2, shape[-1], 5).transpose(0, 2, 1, 3, 4, 5).reshape(-1, 5)
-    np.testing.assert_allclose(classifiers.patches(x) @ matrix, expected, atol=1e-4)
+    np.testing.assert_allclose(judge_networks.patches(x) @ matrix, expected, atol=1e-4)
 
 
 def test_a_large_set_is_learned_from_evenly_chosen_items(tmp_path, monkeypatch):

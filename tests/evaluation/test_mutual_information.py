@@ -12,7 +12,8 @@ from scipy import special, stats
 
 from mmvae_jax.evaluation import Context, NotApplicable, Settings, classifiers, mutual_information
 from mmvae_jax.evaluation import variational_gp as gp
-from mmvae_jax.evaluation.classifiers import Classifier, ImageNet
+from mmvae_jax.evaluation.classifiers import Classifier
+from mmvae_jax.evaluation.judge_networks import ImageNet
 from tests.evaluation import fakes
 
 NOISE = 0.3  # standard deviation of the targets of a regression
