@@ -88,6 +88,20 @@ def lines(workdir: Path) -> list[dict[str, float]]:
     ]
 
 
+# Rows of every kind in set numbers, total correlation over the batch, and draws of concretes.
+PARTIAL = (
+    "--config=configs/dmvae_hybrid.py",
+    *SMALL[1:],
+    "--config.training.steps_per_epoch=4",
+    "--config.data.partial=paired",
+    "--config.data.observed=0.5",
+    "--config.training.batch_mix={'complete': 6, 'm0': 4, 'm1': 3, 'm2': 3}",
+    "--config.model.shared_dim=2",
+    "--config.objective.beta_tc=3.0",
+    "--config.evaluation.metrics=bound/test",
+)
+
+
 def assert_same_losses(workdir: Path, other: Path) -> None:
     """Sums in another order: equal to rounding at first, which the optimizer then carries on."""
     left, right = lines(workdir), lines(other)
@@ -125,6 +139,18 @@ def test_eight_devices_equal_one(whole, tmp_path):
     workdir = tmp_path / "run"
     finish(command(workdir), devices=8)
     assert_same_losses(workdir, whole)
+
+
+def test_eight_devices_equal_one_on_partial_data_in_set_proportions(tmp_path):
+    one, eight = tmp_path / "one", tmp_path / "eight"
+    for workdir, devices in ((one, 1), (eight, 8)):
+        arguments = [sys.executable, "-m", "mmvae_jax.main", *PARTIAL, f"--workdir={workdir}"]
+        finish(arguments, devices=devices)
+    assert_same_losses(eight, one)
+    found, expected = results(eight), results(one)
+    assert found.keys() == expected.keys() and "bound/test" in found
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-6, err_msg=name)
 
 
 def test_killed_in_the_middle_and_started_again_equals_the_uninterrupted_run(whole, tmp_path):
