@@ -16,10 +16,7 @@ setup(
     # ones exclude the next release that may break what it promised: major, or minor below 1.0.
     install_requires=[
         "absl-py>=2.3,<3",
-        # The next two are for data builders and functional tests that this project is to have:
-        # nothing here imports them yet (distrax imports chex).
-        "array-record>=0.8,<0.9",
-        "chex>=0.1.90,<0.2",
+        "chex>=0.1.90,<0.2",  # for functional tests of estimators, ours and the user's
         # Downloads are all that these four are for (mmvae_jax/data/transfer.py).
         "tensorflow-datasets>=4.9.9,<5",
         "importlib_resources>=6.5,<8",  # tensorflow-datasets without TensorFlow asks for it
