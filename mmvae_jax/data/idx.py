@@ -16,6 +16,7 @@ from mmvae_jax.data.folders import MissingFiles
 from mmvae_jax.types import UserError
 
 _UNSIGNED_BYTES = 8
+_PIECE = 2**12  # bytes of a .gz that are unpacked at a time, so that damage has a place
 # Usual places of the files below the folder that a user names, "" for itself.
 MNIST_FOLDERS = ("", "mnist", "raw", "MNIST/raw")
 # Not "mnist": those files look the same.
@@ -109,15 +110,22 @@ def _content(path: Path) -> bytes:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     if path.suffix != ".gz":
         return content
-    try:
-        # 31: the largest window (15) in a gzip wrapper (16).
-        unpacker = zlib.decompressobj(31)
-        unpacked = unpacker.decompress(content)
-    except zlib.error as error:
-        raise UserError(f"{path} is not a sound gzip file ({error}); fetch it again") from error
-    if not unpacker.eof and not unpacked:
+    # 31: the largest window (15) in a gzip wrapper (16).
+    unpacker, unpacked = zlib.decompressobj(31), []
+    for start in range(0, len(content), _PIECE):
+        end = min(start + _PIECE, len(content))
+        try:
+            unpacked.append(unpacker.decompress(content[start:end]))
+        except zlib.error as error:
+            raise UserError(
+                f"{path} is not a sound gzip file: damaged at byte {end:,} of {len(content):,} or "
+                f"before ({error}); fetch it again"
+            ) from error
+        if unpacker.eof:
+            break
+    if not unpacker.eof and not any(unpacked):
         raise UserError(f"{path} is cut off after {len(content)} bytes; fetch it again")
-    return unpacked
+    return b"".join(unpacked)
 
 
 def _unpacked(path: Path) -> str:

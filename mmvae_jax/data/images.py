@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from mmvae_jax.types import UserError
@@ -18,6 +20,8 @@ _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 # Files that one thread reads before it reports back.
 _FILES_PER_TASK = 256
 _BLOCK = 512  # pictures that are made at a time
+# What Pillow raises where bytes are damaged.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 def listed(folder: Path) -> list[Path]:
@@ -57,13 +61,36 @@ def read_rgb(path: Path, *, convert: bool = False) -> np.ndarray:
       UserError: missing, damaged, or of another colour mode.
     """
     try:
-        with Image.open(path) as image:
+        with path.open("rb") as file:
+            return _decoded(file, path, convert)
+    except OSError as error:
+        raise UserError(f"image {path} cannot be read: {error.strerror or error}") from error
+
+
+def _decoded(file: BinaryIO, path: Path, convert: bool) -> np.ndarray:
+    try:
+        with Image.open(file) as image:
             if not convert and image.mode != "RGB":
                 raise UserError(f"{path} has colour mode {image.mode}, it must be 8-bit RGB")
             return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"image {path} cannot be read, it may be truncated: {reason}") from error
+    except _DAMAGE as error:
+        raise UserError(
+            f"image {path} cannot be read: truncated or damaged, {_where(file)} "
+            f"({_reason(error)}); fetch it again"
+        ) from error
+
+
+def _where(file: BinaryIO) -> str:
+    """How far a file was read when it turned out to be damaged."""
+    size = os.fstat(file.fileno()).st_size
+    return f"at byte {file.tell():,} of {size:,} or before" if size else "it has no bytes"
+
+
+def _reason(error: Exception) -> str:
+    """Pillow's words in one line; of a file in no known format they name an object of Python."""
+    if isinstance(error, UnidentifiedImageError):
+        return "it starts like no format of images"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def read_many(paths: Sequence[Path], size: int, *, title: str) -> np.ndarray:

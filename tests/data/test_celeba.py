@@ -273,8 +273,10 @@ def test_files_as_they_are_downloaded(tmp_path, monkeypatch):
 def test_damaged_images_are_named(folder):
     path = folder / "img_align_celeba" / "000002.jpg"
     content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-    assert str(path) in refusal(folder) and "truncated" in refusal(folder)
+    half = len(content) // 2
+    path.write_bytes(content[:half])
+    said = f"image {path} cannot be read: truncated or damaged, at byte {half:,} of {half:,} or"
+    assert said in refusal(folder)
     Image.fromarray(fake_celeba.face(1)[:100]).save(path)
     assert "178x100 pixels" in refusal(folder)
     assert not list((folder / "prepared").iterdir())

@@ -333,8 +333,8 @@ def test_a_missing_file_is_named(folder, name, said):
 def test_damaged_images_are_named(folder):
     path = next(folder.glob("CUB_200_2011/images/*/*.jpg"))
     path.write_bytes(path.read_bytes()[:400])
-    line = refusal(folder)
-    assert str(path) in line and "truncated" in line
+    assert f"image {path} cannot be read" in refusal(folder)
+    assert "truncated or damaged, at byte 400 of 400 or before" in refusal(folder)
     assert not list((folder / "prepared").iterdir())
 
 

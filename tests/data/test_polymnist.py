@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
@@ -192,7 +193,20 @@ def test_gzip_with_a_flipped_byte(tmp_path):
     content = bytearray(path.read_bytes())
     content[-6] ^= 1  # in the checksum at the end
     path.write_bytes(content)
-    assert str(path) in refusal(tmp_path)
+    end = f"{len(content):,}"
+    assert f"{path} is not a sound gzip file: damaged at byte {end} of {end}" in refusal(tmp_path)
+
+
+def test_damage_in_a_gzip_has_a_place(tmp_path, monkeypatch):
+    """The first byte of the packed content is spoilt: that comes out in the piece it is in."""
+    monkeypatch.setattr(idx, "_PIECE", 16)
+    write_mnist(tmp_path, packed=True)
+    path = tmp_path / "train-labels-idx1-ubyte.gz"
+    content = bytearray(gzip.compress(gzip.decompress(path.read_bytes()), mtime=0))
+    assert content[3] == 0 and len(content) > 64  # a header of ten bytes without a name
+    content[10] |= 0b110  # a kind of block that there is not
+    path.write_bytes(content)
+    assert f"damaged at byte 16 of {len(content):,} or before" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG....", bytes([0, 0, 8, 1, 0, 0, 0, 0])])
@@ -242,7 +256,8 @@ def test_background_that_is_no_image(mnist, tmp_path):
     folder = write_backgrounds(tmp_path / "grounds", [0, 0, 0])
     path = folder / "1.png"
     path.write_bytes(path.read_bytes()[:60])
-    assert f"image {path} cannot be read" in refusal(mnist, backgrounds=str(folder))
+    said = f"image {path} cannot be read: truncated or damaged, at byte 60 of 60 or before"
+    assert said in refusal(mnist, backgrounds=str(folder))
 
 
 def test_real_mnist():
