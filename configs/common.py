@@ -253,7 +253,9 @@ DATASETS = {
     "arrays": _dataset(
         "arrays",
         path="",  # an .npz, or a folder of .npy files
-        kinds="",  # NAME:KIND,...: image | vector | counts | label | attributes | tokens | skip
+        # NAME:KIND,...: image | vector | counts | label | attributes | tokens | skip; label and
+        # tokens may have a third part, how many there are: NAME:tokens:5000
+        kinds="",
         label="label",  # the array with the items' classes, for evaluation; "": none
         nan="error",  # error | absent: a row that is NaN in some places
         standardise=True,

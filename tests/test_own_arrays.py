@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 from pathlib import Path
 
 import jax
@@ -66,7 +67,17 @@ def folder(views, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(folder):
-    runner.train(tiny(folder / "views.npz"), folder / "run")
+    """With what was logged in ``log.txt``."""
+    logger, handler = logging.getLogger("mmvae_jax"), logging.FileHandler(folder / "log.txt")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        runner.train(tiny(folder / "views.npz"), folder / "run")
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        handler.close()
     return folder
 
 
@@ -92,7 +103,42 @@ def test_every_model_takes_every_kind_of_array(name, folder):
     assert drawn["genes"].shape == (2, 4, 4) and drawn["image"].shape == (2, 4, 8, 8, 1)
 
 
-@pytest.mark.parametrize("size", [(8, 8), (8, 256), (17, 31), (256, 256)])
+def with_likelihood(folder, name: str, likelihood: str):
+    """The model of a config that says so of one modality."""
+    config = tiny(folder / "views.npz")
+    config["model"]["modalities"] = {name: {"likelihood": likelihood}}
+    configuration.validate(config)
+    dataset = data.load("arrays", config["data"])
+    model = models.build(config, models.specs_from_config(config["model"], dataset.specs))
+    model.check()
+    return model
+
+
+@pytest.mark.parametrize(
+    ("name", "likelihood"),
+    [
+        ("vector", "laplace"),
+        ("genes", "normal"),
+        ("image", "normal"),
+        ("kind", "one_hot_bernoulli"),
+    ],
+)
+def test_a_likelihood_can_be_overridden(folder, name, likelihood):
+    usual = {"vector": "normal", "genes": "negative_binomial", "kind": "categorical"}
+    usual |= {"flags": "bernoulli", "image": "laplace"}
+    model = with_likelihood(folder, name, likelihood)
+    found = {spec.name: spec.likelihood for spec in model.specs}
+    assert found == {**usual, name: likelihood}
+
+
+def test_classes_are_not_scored_as_numbers(folder):
+    with pytest.raises(UserError, match="likelihood 'normal' is of numbers, but 'kind' has 3 cla"):
+        with_likelihood(folder, "kind", "normal")
+
+
+@pytest.mark.parametrize(
+    "size", [(8, 8), (8, 256), (9, 200), (17, 31), (33, 16), (100, 37), (255, 13), (256, 256)]
+)
 def test_convolutional_networks_fit_any_image(size):
     spec = ModalitySpec(name="image", shape=(*size, 3))
     encoder = networks.build_encoder(spec, 6)
@@ -101,6 +147,25 @@ def test_convolutional_networks_fit_any_image(size):
     x, z = jnp.zeros((2, *spec.shape)), jnp.zeros((2, 5))
     assert jax.eval_shape(encoder.init_with_output, key, x)[0].shape == (2, 6)
     assert jax.eval_shape(decoder.init_with_output, key, z)[0].shape == x.shape
+
+
+def test_what_was_inferred_is_shown_before_training(run):
+    lines = (run / "log.txt").read_text("utf-8").splitlines()
+    first = next(place for place, line in enumerate(lines) if line.startswith("modality  kind  "))
+    rows = lines[first + 1 : first + 6]
+    assert [row.split()[:2] for row in rows] == [
+        ["vector", "vector"],
+        ["genes", "counts"],
+        ["kind", "label"],
+        ["flags", "attributes"],
+        ["image", "image"],
+    ]
+    for part in ("uint8 [60, 8, 8]", "laplace", "mlp", " of 48 ("):
+        assert part in rows[4]
+    assert lines[first + 6].startswith("items: train 48, validation 6, test 6; 2 classes")
+    steps = next(place for place, line in enumerate(lines) if line.startswith("training data: "))
+    done = next(place for place, line in enumerate(lines) if line.startswith("trained 3 steps"))
+    assert first + 6 < steps < done
 
 
 def test_what_cannot_be_measured_is_skipped_with_its_reason(run):

@@ -14,6 +14,7 @@ Inferred from type and shape alone, so that the same array always is the same th
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,6 +39,22 @@ _DTYPES = {
 }
 _NUM_AXES = {"image": (3, 4), "label": (1, 2)}  # of the array; others have one or two
 _INTEGERS = "iu"
+_SIZES = {"label": (2, MAX_CLASSES), "tokens": (2, MAX_WORDS)}
+
+
+class Said(NamedTuple):
+    """What ``data.kinds`` says of an array: its kind, and how many classes or tokens there are.
+
+    Attributes:
+      kind: one of `KINDS`, or "" where nothing is said.
+      num_classes: 0: as many as the largest number asks for.
+    """
+
+    kind: str = ""
+    num_classes: int = 0
+
+
+NOTHING = Said()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,7 +93,7 @@ def view(
     name: str,
     array: np.ndarray,
     *,
-    kind: str = "",
+    said: Said = NOTHING,
     marked: np.ndarray | None = None,
     nan: str = "error",
 ) -> View:
@@ -85,7 +102,7 @@ def view(
     Args:
       name: of the modality, for messages too.
       array: ``[N, ...]``.
-      kind: one of `KINDS`; "" infers it.
+      said: its kind; what is not said is inferred.
       marked: which rows are present, bool ``[N]``; None: all but those that are NaN throughout.
       nan: ``error`` refuses rows with NaN in some places; ``absent`` takes them as absent.
 
@@ -97,14 +114,14 @@ def view(
             f"{name!r} holds {array.dtype}, not numbers: booleans, integers and floats are read; "
             f"names of classes become integers with np.unique(..., return_inverse=True)"
         )
-    why = f"{array.dtype} {list(array.shape)}, as data.kinds says"
+    kind, why = said.kind, f"{array.dtype} {list(array.shape)}, as data.kinds says"
     if not kind:
         kind, why = infer(name, array)
     shape = _shape(name, array, kind)
-    present, largest = examine(name, array, kind, marked, nan)
+    present, largest = examine(name, array, kind, marked, nan, said.num_classes)
     if not present.any():
         raise UserError(f"{name!r} is absent in every row: leave it out (data.kinds={name}:skip)")
-    num_classes = int(largest) + 1 if kind in ("label", "tokens") else 0
+    num_classes = said.num_classes or (int(largest) + 1 if kind in _SIZES else 0)
     if kind == "label" and not 2 <= num_classes <= MAX_CLASSES:
         raise UserError(
             f"{name!r} has values up to {num_classes - 1:,}: as a label it would have "
@@ -142,20 +159,40 @@ def infer(name: str, array: np.ndarray) -> tuple[str, str]:
     )
 
 
-def parse(text: str) -> dict[str, str]:
-    """``"a:counts,b:vector"`` as a mapping; UserError with the nearest match."""
-    kinds: dict[str, str] = {}
-    for pair in filter(None, text.split(",")):
-        name, colon, kind = pair.strip().rpartition(":")
+def parse(text: str) -> dict[str, Said]:
+    """``"a:counts,b:tokens:5000"`` as a mapping; UserError with the nearest match."""
+    found: dict[str, Said] = {}
+    for entry in filter(None, text.split(",")):
+        name, colon, rest = entry.strip().partition(":")
+        kind, sized, size = rest.partition(":")
         if not colon or not name:
-            raise UserError(f"data.kinds: {pair!r} must be NAME:KIND, several joined by commas")
+            raise UserError(
+                f"data.kinds: {entry!r} must be NAME:KIND (or NAME:KIND:SIZE for label and "
+                "tokens), several joined by commas"
+            )
         if kind not in KINDS:
             raise UserError(
                 f"data.kinds: {name!r} is to be {kind!r}, it must be one of {', '.join(KINDS)}"
                 f"{nearest(kind, KINDS)}"
             )
-        kinds[name] = kind
-    return kinds
+        found[name] = Said(kind, _size(name, kind, size) if sized else 0)
+    return found
+
+
+def _size(name: str, kind: str, text: str) -> int:
+    """How many classes or tokens ``data.kinds`` says that there are."""
+    if kind not in _SIZES:
+        raise UserError(
+            f"data.kinds: {name!r} is to be {kind} of size {text!r}: only {' and '.join(_SIZES)} "
+            "have one"
+        )
+    least, most = _SIZES[kind]
+    if not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
+        what = "classes" if kind == "label" else "tokens"
+        raise UserError(
+            f"data.kinds: {name!r} is to have {text!r} {what}, there may be {least} to {most:,}"
+        )
+    return int(text)
 
 
 def _shape(name: str, array: np.ndarray, kind: str) -> tuple[int, ...]:
@@ -184,7 +221,12 @@ def _shape(name: str, array: np.ndarray, kind: str) -> tuple[int, ...]:
 
 
 def examine(
-    name: str, array: np.ndarray, kind: str, marked: np.ndarray | None, nan: str
+    name: str,
+    array: np.ndarray,
+    kind: str,
+    marked: np.ndarray | None,
+    nan: str,
+    num_classes: int = 0,
 ) -> tuple[np.ndarray, float]:
     """Which rows are present, bool ``[N]``, and the largest number in them.
 
@@ -194,6 +236,7 @@ def examine(
       kind: one of `KINDS`.
       marked: see `view`.
       nan: see `view`.
+      num_classes: how many classes or tokens there are, where that is known; else 0.
 
     Raises:
       UserError: a number that this kind cannot hold, or NaN in a present row.
@@ -208,7 +251,12 @@ def examine(
         there = block[present[part]]
         if not there.size:
             continue
-        _check_numbers(name, there, kind, start + np.flatnonzero(present[part]))
+        numbers = start + np.flatnonzero(present[part])
+        _check_numbers(name, there, kind, numbers)
+        if num_classes:
+            what = "classes" if kind == "label" else "tokens"
+            must = f"must be at most {num_classes - 1:,}, for there are {num_classes:,} {what}"
+            _refuse(name, there, numbers, there >= num_classes, must)
         largest = max(largest, float(there.max()))
     return present, largest
 

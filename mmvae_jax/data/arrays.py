@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from mmvae_jax.data import array_files, array_kinds, options, units
-from mmvae_jax.data.array_kinds import View
+from mmvae_jax.data.array_kinds import NOTHING, Said, View
 from mmvae_jax.data.contract import SPLITS, Dataset, Split
 from mmvae_jax.types import ModalitySpec, UserError, nearest
 
@@ -49,7 +49,8 @@ def load(
 
     Args:
       path: the .npz file, or the folder.
-      kinds: ``"a:counts,b:vector,c:skip"`` in place of what is inferred.
+      kinds: ``"a:counts,b:vector,c:skip,d:tokens:5000"`` in place of what is inferred. The number
+        behind ``tokens`` or ``label`` is how many there are, also where no row has the last ones.
       label: name of the array with the items' classes, which is no modality unless `kinds` names
         it too (``label:label``); empty: there is none.
       nan: ``error`` refuses a row of floats that is NaN in some places, ``absent`` takes it as
@@ -82,7 +83,9 @@ def load(
         )
     arrays = array_files.read(path)
     try:
-        table = _Table.of(arrays, array_kinds.parse(kinds), label, nan)
+        said = array_kinds.parse(kinds)
+        _check_ids(said, pad_id, end_id)
+        table = _Table.of(arrays, said, label, nan)
         parts, origin = _parts(arrays, table, validation_fraction, test_fraction, seed)
         # Without the arrays: what is kept with the dataset must not keep them in memory.
         bare = tuple(dataclasses.replace(v, array=v.array[:0].copy()) for v in table.views)
@@ -105,6 +108,17 @@ def load(
     )
 
 
+def _check_ids(kinds: Mapping[str, Said], pad_id: int, end_id: int) -> None:
+    """Raises UserError where a vocabulary that is said to be so large lacks one of these tokens."""
+    for name, said in kinds.items():
+        for key, token in (("pad_id", pad_id), ("end_id", end_id)):
+            if said.kind == "tokens" and 0 < said.num_classes <= token:
+                raise UserError(
+                    f"data.{key} is {token}, but by data.kinds the tokens of {name!r} are 0 to "
+                    f"{said.num_classes - 1:,}"
+                )
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Table:
     """The modalities and the classes, one row per item."""
@@ -115,14 +129,14 @@ class _Table:
 
     @classmethod
     def of(
-        cls, arrays: Mapping[str, np.ndarray], kinds: Mapping[str, str], label: str, nan: str
+        cls, arrays: Mapping[str, np.ndarray], kinds: Mapping[str, Said], label: str, nan: str
     ) -> _Table:
         for name in kinds:
             if name not in arrays:
                 raise UserError(f"data.kinds names {name!r}, there is none{nearest(name, arrays)}")
         if label and label not in arrays and label != "label":
             raise UserError(f"data.label is {label!r}, there is none{nearest(label, arrays)}")
-        skipped = {name for name, kind in kinds.items() if kind == "skip"}
+        skipped = {name for name, said in kinds.items() if said.kind == "skip"}
         arrays = {
             name: array
             for name, array in arrays.items()
@@ -132,7 +146,7 @@ class _Table:
         size = _common_length(arrays, names)
         marks = _marks(arrays, names, size)
         views = [
-            array_kinds.view(name, arrays[name], kind=kinds.get(name, ""), marked=m, nan=nan)
+            array_kinds.view(name, arrays[name], said=kinds.get(name, NOTHING), marked=m, nan=nan)
             for name, m in ((name, marks.get(name)) for name in names)
             if name != label or name in kinds
         ]
@@ -142,8 +156,11 @@ class _Table:
                 f"{len(views)} modalities found ({', '.join(v.name for v in views) or 'none'}), "
                 f"there must be two or more{hint}"
             )
-        classes = _classes(label, arrays, marks.get(label)) if label in arrays else None
-        return cls(views, classes, size)
+        if label not in arrays:
+            return cls(views, None, size)
+        said = kinds.get(label, NOTHING)
+        said = said if said.kind == "label" else Said("label")
+        return cls(views, _classes(label, arrays, marks.get(label), said), size)
 
     @property
     def num_classes(self) -> int:
@@ -203,7 +220,9 @@ def _marks(arrays: Mapping[str, np.ndarray], names: list[str], size: int) -> dic
     return marks
 
 
-def _classes(label: str, arrays: Mapping[str, np.ndarray], marked: np.ndarray | None) -> View:
+def _classes(
+    label: str, arrays: Mapping[str, np.ndarray], marked: np.ndarray | None, said: Said
+) -> View:
     """The items' classes; a negative one is none."""
     array = np.asarray(arrays[label])
     if array.dtype.kind in "iuf" and array.size == len(array):
@@ -212,7 +231,7 @@ def _classes(label: str, arrays: Mapping[str, np.ndarray], marked: np.ndarray | 
     if marked is not None and not marked.any():
         raise UserError(f"{label!r} has no class in any row; data.label= says that there is none")
     try:
-        return array_kinds.view(label, array, kind="label", marked=marked)
+        return array_kinds.view(label, array, said=said, marked=marked)
     except UserError as error:
         raise UserError(
             f"{error} (it is the class of each item; data.label names another array)"

@@ -139,7 +139,8 @@ def read(
     beside: set[str] = set()
     if options.get("name") == "arrays":
         kinds = array_kinds.parse(options["kinds"])
-        beside = {options["label"], *SPLITS, *(n for n, kind in kinds.items() if kind == "skip")}
+        skipped = (name for name, said in kinds.items() if said.kind == "skip")
+        beside = {options["label"], *SPLITS, *skipped}
         beside |= {name + PRESENT for name in beside}
         beside -= {spec.name for spec in specs} | {spec.name + PRESENT for spec in specs}
     found = array_files.read(path)
@@ -175,13 +176,7 @@ def _matching(
         )
     if array.dtype.kind not in "biuf" or (spec.dtype == "uint8" and array.dtype != np.uint8):
         raise UserError(f"modality {spec.name!r} must be {spec.dtype}, is {array.dtype}")
-    present, largest = array_kinds.examine(spec.name, array, _kind(spec), marked, nan)
-    if spec.num_classes and largest >= spec.num_classes:
-        what = "token" if spec.is_tokens else "class"
-        raise UserError(
-            f"modality {spec.name!r} holds {what} {largest:g}, the model's are 0 to "
-            f"{spec.num_classes - 1}"
-        )
+    present, _ = array_kinds.examine(spec.name, array, _kind(spec), marked, nan, spec.num_classes)
     rows = np.where(present.reshape(-1, *(1,) * (array.ndim - 1)), array, array.dtype.type(0))
     return rows.astype(spec.dtype).reshape(len(array), *spec.shape), present
 

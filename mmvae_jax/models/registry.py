@@ -104,6 +104,10 @@ def specs_from_config(
     `model.likelihood`, its scale and `model.network` are for images; vectors, counts, attributes,
     labels and texts keep the data set's likelihood and get an MLP, texts the network of that name.
     Whatever `model.modalities.<name>` says comes last.
+
+    Raises:
+      UserError: the config names a modality that is not there, or a likelihood that is not of its
+        kind of data.
     """
     own = model.get("modalities", {})
     for name in own:
@@ -113,7 +117,19 @@ def specs_from_config(
                 f"config.model.modalities.{name}: the data have no such modality, only "
                 f"{', '.join(names)}{nearest(name, names)}"
             )
+    for spec in specs:
+        _check_likelihood(spec, own.get(spec.name, {}).get("likelihood"))
     return tuple(_spec_from_config(model, spec, own.get(spec.name, {})) for spec in specs)
+
+
+def _check_likelihood(spec: ModalitySpec, chosen: str | None) -> None:
+    """Raises UserError where classes or tokens are to be scored as if they were numbers."""
+    found = likelihoods.LIKELIHOODS.get(chosen or spec.likelihood)
+    if chosen and found and spec.num_classes and not issubclass(found, likelihoods.Categorical):
+        raise UserError(
+            f"config.model.modalities.{spec.name}: likelihood {chosen!r} is of numbers, but "
+            f"{spec.name!r} has {spec.num_classes:,} classes; 'categorical' is of classes"
+        )
 
 
 def _spec_from_config(

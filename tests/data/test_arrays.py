@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from mmvae_jax import data
-from mmvae_jax.data import rows
+from mmvae_jax.data import items, rows
 from mmvae_jax.types import UserError
 
 N = 40
+CAPTION = {"caption": np.arange(N * 5).reshape(N, 5) % 9}
 
 
 @pytest.fixture
@@ -199,6 +200,26 @@ def test_texts_are_tokens_with_a_vocabulary_and_perhaps_an_end(load, views):
             load(views, **options)
 
 
+def test_how_many_tokens_and_classes_there_are_can_be_said(load, views):
+    """Of the user's numbers none need be the largest one."""
+    views["caption"] = np.arange(N * 5).reshape(N, 5) % 9
+    kinds = "caption:tokens:30,kind:label:4,label:label:7"
+    for options, expected in (
+        ({}, ("categorical", 30, -1)),
+        ({"pad_id": 29}, ("tokens", 30, 29)),
+    ):
+        dataset = load(views, kinds=kinds, **options)
+        specs = {spec.name: spec for spec in dataset.specs}
+        caption = specs["caption"]
+        assert (caption.likelihood, caption.num_classes, caption.pad_id) == expected
+        assert specs["kind"].num_classes == 4
+        assert specs["label"].num_classes == dataset.num_classes == 7
+    assert "vocabulary of 30" in data.table(dataset) and "as data.kinds says" in data.table(dataset)
+    read = items.from_arrays({"caption": np.full((2, 5), 29)}, dataset.specs)
+    assert read.present["caption"].all()
+    assert load(views, kinds="genes:tokens:100").specs[1].num_classes == 100
+
+
 def test_a_row_of_one_number_is_a_column(load, views):
     dataset = load({"a": views["vector"][:, 0], "b": views["flags"][:, 0]}, label="")
     assert [spec.shape for spec in dataset.specs] == [(1,), (1,)]
@@ -260,6 +281,17 @@ def test_gaps_in_a_row(load, refusal, views):
         ({"caption": np.full((N, 5), 0.5)}, {"kinds": "caption:tokens"}, "whole for tokens"),
         ({"caption": np.full((N, 5), 50_000)}, {}, "a vocabulary of 50,001, there may be 50,000"),
         ({"caption": np.zeros((N, 5), int)}, {"kinds": "caption:image"}, "image must be uint8"),
+        (CAPTION, {"kinds": "caption:tokens:3"}, "'caption' holds 3 in row 0 (column 3): it must "
+         "be at most 2, for there are 3 tokens"),
+        (CAPTION, {"kinds": "caption:tokens:9", "pad_id": 0, "end_id": 9}, "data.end_id is 9, but "
+         "by data.kinds the tokens of 'caption' are 0 to 8"),
+        ({}, {"kinds": "kind:label:2"}, "'kind' holds 2 in row 2 (column 0): it must be at most 1, "
+         "for there are 2 classes"),
+        ({}, {"kinds": "label:label:4"}, "'label' holds 4 in row 4 (column 0)"),
+        ({}, {"kinds": "kind:label:1"}, "'kind' is to have '1' classes, there may be 2 to 1,000"),
+        ({}, {"kinds": "genes:tokens:x"}, "to have 'x' tokens, there may be 2 to 50,000"),
+        ({}, {"kinds": "genes:tokens:"}, "to have '' tokens, there may be 2 to 50,000"),
+        ({}, {"kinds": "genes:counts:9"}, "counts of size '9': only label and tokens have one"),
         ({"image__present": np.ones(N)}, {}, "'image__present' must be bool [40], is float64"),
         ({"img__present": np.ones(N, bool)}, {}, "not there; did you mean 'image'?"),
         ({"a__b": np.ones(N)}, {}, "'a__b': of names with '__' only NAME__present means something"),

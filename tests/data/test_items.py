@@ -92,7 +92,10 @@ def test_filled_counts_and_bytes_stay_in_their_range():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"kind": np.arange(N)}, "'kind' holds class 5, the model's are 0 to 2"),
+        (
+            {"kind": np.arange(N)},
+            "'kind' holds 3 in row 3 (column 0): it must be at most 2, for there are 3 classes",
+        ),
         ({"kind": np.arange(N) - 1}, "'kind' holds -1 in row 0"),
         ({"genes": np.full((N, 3), 0.5)}, "it must be whole for counts"),
         ({"vector": np.full((N, 2), np.inf)}, "'vector' holds inf in row 0"),
@@ -115,5 +118,5 @@ def test_the_file_that_was_trained_on_can_be_filled(views, tmp_path):
     with pytest.raises(UserError, match=r"views\.npz: array 'label' is no modality"):
         data.read_items(tmp_path / "views.npz", SPECS)
     labelled = (*SPECS, dataclasses.replace(SPECS[2], name="label"))
-    with pytest.raises(UserError, match="'label' holds class 5"):
+    with pytest.raises(UserError, match="'label' holds 3 in row 3"):
         data.read_items(tmp_path / "views.npz", labelled, OPTIONS)

@@ -100,8 +100,9 @@ def test_texts_are_filled_in_and_drawn_with_their_ends(dataset, trained):
 
 
 def test_tokens_outside_the_vocabulary_are_refused(trained):
-    with pytest.raises(UserError, match="'caption' holds token 16, the model's are 0 to 15"):
-        trained.encode({"caption": np.full((2, 6), 16)})
+    said = r"'caption' holds 16 in row 1 \(column 2\): it must be at most 15, for there are 16 t"
+    with pytest.raises(UserError, match=said):
+        trained.encode({"caption": np.array([[0] * 6, [0, 0, 16, 0, 0, 0]])})
     with pytest.raises(UserError, match="must not be negative for tokens"):
         trained.encode({"caption": np.full((2, 6), -1)})
 
