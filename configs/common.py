@@ -234,7 +234,8 @@ _CAPTIONED = {
     "normalise": True,  # features: of images with channels normalised as in the ResNet's training
     "cache_dir": "",  # of prepared arrays and features; "": DIR/prepared
     "num_train": 0,  # captions; 0: all
-    "num_validation": 0,  # cub: images held out of training; 0: as published, none
+    # cub, and flowers with split=classes: images held out of training; 0: as published, none.
+    "num_validation": 0,
     "num_test": 0,
 }
 
@@ -297,6 +298,7 @@ DATASETS = {
         "flowers",
         images="features",  # features | raw
         captions="mean",  # mean | tokens: of BERT's embeddings
+        split="official",  # official | classes: no class of test rows is trained on
         **_CAPTIONED,
     ),
 }

@@ -16,6 +16,7 @@ from mmvae_jax.data import (
     class_pairs,
     cub,
     flowers,
+    flowers_files,
     labels,
     missingness,
     photographs,
@@ -118,6 +119,7 @@ _DATA_OPTION_RULES: dict[str, Rule] = {
     "images": choice(*photographs.KINDS),
     "unscored": choice(*cub.UNSCORED),
     "captions": choice(*flowers.CAPTIONS),
+    "split": choice(*flowers_files.SPLITTINGS),
     "nan": choice(*array_kinds.NAN),
     "count_likelihood": choice(*arrays.COUNT_LIKELIHOODS),
     "validation_fraction": real(0.0, below=1.0),
@@ -128,6 +130,7 @@ _DATA_OPTION_RULES: dict[str, Rule] = {
 _OPTIONAL = (
     "data.dir",
     "data.download",
+    "data.split",
     "training.data",
     "training.augment.flip",
     "training.augment.flip_together",

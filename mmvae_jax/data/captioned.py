@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,8 @@ from mmvae_jax.types import UserError
 
 CAPTIONS = 10  # of each image
 TEXTS = "text_c10"  # the usual name of the folder of captions: one file an image, a line each
+# What comes with the captions: classes to train on and to test on, one a line, none in both.
+CLASS_LISTS = {"train": "trainvalclasses.txt", "test": "testclasses.txt"}
 
 # Of the order of images, and of those that are held out.
 _SEED = 0
@@ -39,7 +41,7 @@ class CaptionedImages:
       names: of their files there, with ``/`` between folder and file.
       captions: 10 P texts; those of image i are at 10 i to 10 i + 9.
       parts: {split: numbers of its images}; ``validation`` may be missing.
-      label: classes int32 ``[P]`` from 0, or None where no class is in two splits.
+      label: classes int32 ``[P]`` from 0, or None where they are of no use.
       num_classes: how many classes there are, 0 without labels.
     """
 
@@ -184,6 +186,42 @@ def find(folder: Path, below: Sequence[str], name: str, files: str) -> Path:
         f"{folder} holds no {name} (looked for in it and in its subfolders {', '.join(below)}): "
         f"put {files} there, or set data.dir to their folder",
     )
+
+
+def by_class(
+    classes: Sequence[str], find_list: Callable[[str], Path], listed: str
+) -> dict[str, np.ndarray]:
+    """Numbers of images by split, of which no class is in two, as `CLASS_LISTS` say.
+
+    Args:
+      classes: the class of every image.
+      find_list: gives the path of a list by its name.
+      listed: what says of which classes images are, for messages.
+
+    Raises:
+      UserError: a list is missing or damaged, or names other classes.
+    """
+    known, parts = set(classes), {}
+    seen: dict[str, Path] = {}
+    for part, name in CLASS_LISTS.items():
+        path = find_list(name)
+        words = [line for line in read_lines(path) if line]
+        for word in words:
+            if word not in known:
+                raise UserError(f"{path}: no image of {listed} is of the class {word[:60]!r}")
+            if word in seen:
+                raise UserError(f"{path}: the class {word} is in {seen[word].name} already")
+            seen[word] = path
+        parts[part] = np.flatnonzero(np.isin(classes, words))
+        if not len(parts[part]):
+            raise UserError(f"{path} names no class: truncated")
+    left = sorted(known - set(seen))
+    if left:
+        raise UserError(
+            f"{' and '.join(CLASS_LISTS.values())} name {left[0]} nowhere ({len(left)} of "
+            f"{len(known)} classes): truncated"
+        )
+    return parts
 
 
 def read_lines(path: Path) -> list[str]:

@@ -15,6 +15,7 @@ text_trainvalclasses.txt             text_testclasses.txt: ten lines an image, i
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,6 @@ FILES = (
     "text_testclasses.txt, as MMVAE's authors distribute them)"
 )
 LIST = "images.txt"
-_CLASSES = {"train": "trainvalclasses.txt", "test": "testclasses.txt"}
 # As they are unpacked, birds and captions lie in folders of their own.
 _PLACES = ("CUB_200_2011", "cvpr2016_cub", "birds")
 # The published name, and what it says.
@@ -67,7 +67,8 @@ def _published(folder: Path) -> CaptionedImages:
     listed = find(folder, LIST)
     names = _names(listed)
     texts = find(folder, captioned.TEXTS)
-    parts = _by_class(np.array([name.partition("/")[0] for name in names]), folder)
+    classes = [name.partition("/")[0] for name in names]
+    parts = captioned.by_class(classes, functools.partial(find, folder), LIST)
     return CaptionedImages(
         dataset=NAME,
         folder=folder,
@@ -92,31 +93,6 @@ def _names(listed: Path) -> list[str]:
     if not names:
         raise UserError(f"{listed} names no image: truncated")
     return names
-
-
-def _by_class(classes: np.ndarray, folder: Path) -> dict[str, np.ndarray]:
-    """Numbers of images by split, from the classes ``[P]`` of all and two lists of classes."""
-    known, parts = set(classes.tolist()), {}
-    seen: dict[str, Path] = {}
-    for part, name in _CLASSES.items():
-        path = find(folder, name)
-        listed = [line for line in captioned.read_lines(path) if line]
-        for word in listed:
-            if word not in known:
-                raise UserError(f"{path}: no image of {LIST} is of the class {word[:60]!r}")
-            if word in seen:
-                raise UserError(f"{path}: the class {word} is in {seen[word].name} already")
-            seen[word] = path
-        parts[part] = np.flatnonzero(np.isin(classes, listed))
-        if not len(parts[part]):
-            raise UserError(f"{path} names no class: truncated")
-    left = sorted(known - set(seen))
-    if left:
-        raise UserError(
-            f"{' and '.join(_CLASSES.values())} name {left[0]} nowhere ({len(left)} of "
-            f"{len(known)} classes): truncated"
-        )
-    return parts
 
 
 def _cut_out(folder: Path, place: Path) -> CaptionedImages:

@@ -1,7 +1,8 @@
 """Oxford's 102 flowers and their captions (DMVAE): features of images, embeddings of captions.
 
 The splits are the official ones: 1,020 images for training, 1,020 for validation, 6,149 for test,
-of all classes each.
+of all classes each. Or, for retrieval among flowers of kinds that were never seen, those of the
+captions: no class of test images is trained on.
 """
 
 from __future__ import annotations
@@ -22,15 +23,17 @@ from mmvae_jax.data.contract import Dataset, Split
 from mmvae_jax.types import ModalitySpec
 
 CAPTIONS = ("mean", "tokens")
+_OF_SPLIT = {"official": "", "classes": ", no test class among those of training rows"}
 
 
-def files(dir: str) -> CaptionedImages:
+def files(dir: str, split: str = "official") -> CaptionedImages:
     """What the folder `dir`, or where it is empty the usual one, holds; see `flowers_files`.
 
     Raises:
       UserError: files are missing, damaged or do not match.
     """
-    return flowers_files.read(folders.find(flowers_files.NAME, dir, "flowers", flowers_files.FILES))
+    folder = folders.find(flowers_files.NAME, dir, "flowers", flowers_files.FILES)
+    return flowers_files.read(folder, split)
 
 
 def load(
@@ -39,6 +42,7 @@ def load(
     images: str = "features",
     normalise: bool = True,
     captions: str = "mean",
+    split: str = "official",
     cache_dir: str = "",
     num_train: int = 0,
     num_validation: int = 0,
@@ -54,9 +58,13 @@ def load(
       normalise: which features: of channels normalised as in the ResNet's training, or not.
       captions: what a frozen BERT makes of a caption's tokens: their ``mean``, float32 [768], or
         all ``tokens``, float32 [30, 768], 0 behind the last one.
+      split: ``official``, or ``classes``: test images are of classes that no training image is of,
+        as the captions' own lists say. There is no validation split then, see `num_validation`.
       cache_dir: where prepared arrays and features are kept; empty: ``prepared`` in the folder.
       num_train: at most so many training captions; 0: all.
-      num_validation: at most so many captions of the official validation split; 0: all.
+      num_validation: at most so many captions of the official validation split; 0: all. With
+        ``classes`` so many training images are held out with their captions; 0 holds none out, and
+        validation repeats training rows.
       num_test: at most so many test captions; 0: all.
       seed: decides nothing here.
 
@@ -66,7 +74,8 @@ def load(
     del seed
     options.check_choice("images", images, photographs.KINDS)  # before all captions are read
     options.check_choice("captions", captions, CAPTIONS)
-    found = files(dir)
+    options.check_choice("split", split, flowers_files.SPLITTINGS)
+    found = files(dir, split)
     sizes = {"train": num_train, "validation": num_validation, "test": num_test}
     chosen = captioned.rows(found, sizes)
     shown = photographs.read(found, images, normalise, cache_dir)
@@ -88,7 +97,7 @@ def load(
         provenance=(
             f"flowers: read from {found.folder}, {shown.how}, {captions} embeddings by "
             f"{recipe.settings.get('network', 'a network')} of {captioned.CAPTIONS} captions an "
-            "image"
+            f"image{_OF_SPLIT[split]}"
         ),
         fingerprint=captioned.fingerprint(chosen, shown.fingerprint, said.fingerprint),
         fit_specs=lambda train: tuple(_fitted(spec, train) for spec in specs),

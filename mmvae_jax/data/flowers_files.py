@@ -3,10 +3,12 @@
 jpg/image_00001.jpg ...              imagelabels.mat: labels, the class of each, 1 to 102
 setid.mat                            trnid, valid, tstid: numbers of images, from 1
 text_c10/CLASS/image_00001.txt       ten lines
+trainvalclasses.txt, testclasses.txt CLASS, one a line: no class is in both
 """
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -18,34 +20,44 @@ from mmvae_jax.types import UserError
 NAME = "flowers"
 FILES = (
     "jpg/ (image_00001.jpg ...), imagelabels.mat and setid.mat of Oxford's 102 flowers, and "
-    "text_c10/ of their captions"
+    "text_c10/ of their captions (for data.split=classes with their trainvalclasses.txt and "
+    "testclasses.txt)"
 )
+SPLITTINGS = ("official", "classes")
 IMAGES, LABELS, SPLITS = "jpg", "imagelabels.mat", "setid.mat"
 _KEYS = {"train": "trnid", "validation": "valid", "test": "tstid"}
 # As they are unpacked, flowers and captions may lie in folders of their own.
 _PLACES = ("102flowers", "flowers", "cvpr2016_flowers")
 
 
-def read(folder: Path) -> CaptionedImages:
+def read(folder: Path, split: str = "official") -> CaptionedImages:
     """Reads lists and captions.
+
+    Args:
+      folder: where they are.
+      split: ``official``, by `SPLITS`, or ``classes``, by the lists of the captions: see
+        `captioned.by_class`.
 
     Raises:
       UserError: files are missing, damaged or do not match.
     """
     root = find(folder, IMAGES)
     label = _label(find(folder, LABELS))
-    parts = _parts(find(folder, SPLITS), len(label))
+    parts = _parts(find(folder, SPLITS), len(label)) if split == "official" else {}
     texts = find(folder, captioned.TEXTS)
     found = {path.stem: path for path in texts.glob("*/*.txt")}
     stems = [f"image_{number:05d}" for number in range(1, len(label) + 1)]
+    paths = [found.get(stem, texts / "CLASS" / f"{stem}.txt") for stem in stems]
+    captions = captioned.read_captions(paths)
+    if split == "classes":
+        classes = [path.parent.name for path in paths]
+        parts = captioned.by_class(classes, functools.partial(find, folder), captioned.TEXTS)
     return CaptionedImages(
         dataset=NAME,
         folder=folder,
         root=root,
         names=tuple(f"{stem}.jpg" for stem in stems),
-        captions=captioned.read_captions(
-            [found.get(stem, texts / "CLASS" / f"{stem}.txt") for stem in stems]
-        ),
+        captions=captions,
         parts=parts,
         label=label,
         num_classes=int(label.max()) + 1,

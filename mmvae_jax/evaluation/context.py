@@ -180,11 +180,14 @@ class Context:
         return inception_weights.read(self.settings.inception)
 
     def require_labels(self) -> None:
-        """Raises `NotApplicable` where the dataset has no classes."""
+        """Raises `NotApplicable` where no row is of a class that training rows could teach."""
         needed = ("train", self.settings.split)
-        labelled = all(self.dataset.splits[name].label is not None for name in needed)
-        if not self.dataset.num_classes or not labelled:
+        labels = [self.dataset.splits[name].label for name in needed]
+        if not self.dataset.num_classes or any(label is None for label in labels):
             raise NotApplicable(f"the dataset {self.dataset.name!r} has no labels")
+        known, sought = (np.unique(np.asarray(label)) for label in labels)
+        if sought.max(initial=-1) >= 0 and not np.isin(sought[sought >= 0], known).any():
+            raise NotApplicable(f"no {needed[1]} row is of a class that training rows have")
 
     def seed_for(self, purpose: str) -> np.ndarray:
         """uint32 [2]: the seed and a number for the purpose; see `stream`."""

@@ -93,12 +93,14 @@ def write_cut_out(folder: Path) -> Path:
 
 
 def write_flowers(folder: Path) -> Path:
-    """102flowers as it is unpacked, its two lists, and the captions."""
+    """102flowers as it is unpacked, its two lists, the captions, and theirs."""
     for number in range(FLOWERS):
         _save(folder / "jpg" / f"image_{number + 1:05d}.jpg", number)
         text = "\n".join(captions(number)) + "\n"
         place = folder / "text_c10" / f"class_{LABELS[number]:05d}"
         _write(place / f"image_{number + 1:05d}.txt", text)
+    _write(folder / "cvpr2016_flowers" / "trainvalclasses.txt", "class_00001\nclass_00003\n")
+    _write(folder / "cvpr2016_flowers" / "testclasses.txt", "class_00002\n")
     scipy.io.savemat(folder / "imagelabels.mat", {"labels": LABELS[None].astype(np.uint8)})
     parts = {key: np.array(numbers, np.uint16)[None] for key, numbers in PARTS.items()}
     scipy.io.savemat(folder / "setid.mat", parts)

@@ -67,6 +67,28 @@ def test_official_splits_of_captions_with_their_images_and_classes(ready):
     assert "normalised features of a network" in dataset.provenance
 
 
+def test_no_class_in_two_splits_as_an_option(ready):
+    """The second class is tested; every image of the others is trained on, or held out."""
+    dataset = load(ready, split="classes")
+    for part, classes in (("train", {0, 2}), ("test", {1})):
+        split = dataset.splits[part]
+        numbers = np.asarray(split.x["caption"])[:, 0].astype(int) // 10
+        expected = np.flatnonzero(np.isin(fake.LABELS - 1, list(classes)))
+        assert Counter(numbers.tolist()) == dict.fromkeys(expected.tolist(), 10)
+        np.testing.assert_array_equal(split.x["image"], IMAGE[numbers])
+        np.testing.assert_array_equal(split.label, fake.LABELS[numbers] - 1)
+    assert "no test class among those of training rows" in dataset.provenance
+    assert dataset.fingerprint != load(ready).fingerprint
+    held = load(ready, split="classes", num_validation=3)
+    found = {
+        part: set((np.asarray(held.splits[part].x["caption"])[:, 0] // 10).tolist())
+        for part in data.SPLITS
+    }
+    assert len(found["validation"]) == 3 and len(held.splits["validation"]) == 30
+    assert not found["train"] & found["validation"]
+    assert found["train"] | found["validation"] == set(np.flatnonzero(fake.LABELS != 2).tolist())
+
+
 def test_vectors_are_standardised_by_training_rows(ready):
     """With the deviation of a column that does not vary set to 1."""
     dataset = load(ready, num_train=20)
@@ -136,6 +158,7 @@ def test_features_of_other_captions_are_refused(folder):
 def test_bad_options_are_named(ready):
     assert "did you mean 'tokens'" in refusal(ready, captions="token")
     assert "did you mean 'features'" in refusal(ready, images="feature")
+    assert "did you mean 'classes'" in refusal(ready, split="class")
 
 
 def test_missing_files_are_named(folder, monkeypatch):
@@ -145,6 +168,23 @@ def test_missing_files_are_named(folder, monkeypatch):
     for name in ("setid.mat", "imagelabels.mat"):
         (folder / name).unlink()
         assert f"holds no {name}" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("testclasses.txt", None, "holds no testclasses.txt"),
+        ("testclasses.txt", "", "names no class: truncated"),
+        ("testclasses.txt", "class_00003", "the class class_00003 is in trainvalclasses.txt alr"),
+        ("testclasses.txt", "class_00007", "no image of text_c10 is of the class 'class_00007'"),
+        ("trainvalclasses.txt", "class_00001", "class_00003 nowhere (1 of 3 classes): truncated"),
+    ],
+)
+def test_lists_of_classes_that_do_not_fit_are_named(folder, name, text, said):
+    path = folder / "cvpr2016_flowers" / name
+    path.unlink() if text is None else path.write_text(text)
+    line = refusal(folder, split="classes")
+    assert said in line and name in line
 
 
 def test_missing_images_and_captions_are_named(folder):

@@ -123,6 +123,10 @@ def test_where_there_is_nothing_to_classify_the_reason_is_said(cache):
             classification_accuracy(context(cache, names=names))
     with pytest.raises(NotApplicable, match="has no labels"):
         classification_accuracy(context(cache, fakes.dataset(NAMES, labels=False)))
+    unseen = fakes.dataset(NAMES)
+    unseen.splits["test"].label[:] = unseen.splits["train"].label.max() + 1
+    with pytest.raises(NotApplicable, match="no test row is of a class that training rows have"):
+        linear_probes(context(cache, unseen))
     dataset = fakes.dataset(NAMES)
     dataset.splits["test"].present["a"][:] = False
     with pytest.raises(NotApplicable, match="no test row has both a class and another modality"):
