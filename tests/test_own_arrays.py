@@ -11,10 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ml_collections import ConfigDict
 
 import mmvae_jax
 from configs import mvae
-from mmvae_jax import configuration, data, models, networks, runner
+from mmvae_jax import configuration, data, models, networks, runner, training
 from mmvae_jax.types import ModalitySpec, UserError
 
 N = 60
@@ -79,6 +82,58 @@ def run(folder):
         logger.setLevel(level)
         handler.close()
     return folder
+
+
+@st.composite
+def _archives(draw):
+    """Arrays of one length, of any shape and type that might be of some kind, and options."""
+    count = draw(st.integers(1, 9))
+    numbers = np.random.default_rng(draw(st.integers(0, 99)))
+    arrays, kinds = {}, []
+    for name in draw(st.lists(st.sampled_from(["a", "b", "text"]), min_size=2, unique=True)):
+        dtype = draw(st.sampled_from(["u1", "i2", "u8", "f2", "f4", "f8", "?"]))
+        more = draw(st.integers(0, 3 if dtype == "u1" else 1))
+        sides = st.lists(st.sampled_from([1, 3, 8, 20]), min_size=more, max_size=more)
+        shape = (count, *draw(sides))
+        values = numbers.integers(0, draw(st.sampled_from([1, 4, 250])) + 1, shape)
+        if dtype[0] == "f":
+            values = numbers.normal(size=shape) * draw(st.sampled_from([1.0, 1e-6, 1e4]))
+            values[draw(st.integers(1, count)) :] = np.nan
+        arrays[name] = values.astype(dtype)
+        said = draw(st.sampled_from(["", "", "vector", "label"]))
+        kinds += [f"{name}:{said}"] if said else []
+    if draw(st.booleans()):
+        arrays["label"] = numbers.integers(-1, 3, count)
+    options = {"kinds": ",".join(kinds), "pad_id": draw(st.sampled_from([-1, 0]))}
+    options |= draw(st.sampled_from([{}, {"partial": "independent", "observed": 0.3}]))
+    return arrays, options
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(archive=_archives())
+def test_any_good_archive_gives_a_model_or_one_line(tmp_path, archive):
+    """Up to the first step, which is not made."""
+    arrays, options = archive
+    np.savez(tmp_path / "x.npz", **arrays)
+    config = tiny(tmp_path / "x.npz")
+    config["data"].update(options)
+    configuration.validate(config)
+    try:
+        dataset = data.load("arrays", config["data"])
+        model = models.build(config, models.specs_from_config(config["model"], dataset.specs))
+        training.check(model, dataset, ConfigDict(config))
+    except UserError as error:
+        assert "\n" not in str(error)
+        return
+    assert len(data.table(dataset).splitlines()) == len(dataset.specs) + 2
+    for spec in dataset.specs:
+        assert np.isfinite(np.float32([*spec.location, *spec.scale])).all()
 
 
 @pytest.mark.parametrize("name", CONFIGS)

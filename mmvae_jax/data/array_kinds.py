@@ -128,11 +128,11 @@ def view(
             f"{num_classes:,} classes, there may be 2 to {MAX_CLASSES:,}; data.kinds={name}:counts "
             f"or {name}:vector takes it as numbers, {name}:skip leaves it out"
         )
-    if kind == "tokens" and num_classes > MAX_WORDS:
+    if kind == "tokens" and not 2 <= num_classes <= MAX_WORDS:
         raise UserError(
             f"{name!r} has values up to {num_classes - 1:,}: as tokens it would have a vocabulary "
-            f"of {num_classes:,}, there may be {MAX_WORDS:,}; data.kinds={name}:counts takes it as "
-            f"numbers, {name}:skip leaves it out"
+            f"of {num_classes:,}, there may be 2 to {MAX_WORDS:,}; data.kinds={name}:counts takes "
+            f"it as numbers, {name}:skip leaves it out"
         )
     return View(name, array, kind, shape, why, present, num_classes)
 
@@ -291,7 +291,8 @@ def _check_numbers(name: str, there: np.ndarray, kind: str, rows: np.ndarray) ->
     if kind in ("counts", "label", "tokens"):
         limit = np.iinfo(np.int32).max
         _refuse(name, there, rows, there < 0, f"must not be negative for {kind}")
-        _refuse(name, there, rows, there > limit, f"must be at most {limit:,}")
+        # Of float64: half a float would overflow.
+        _refuse(name, there, rows, there > np.float64(limit), f"must be at most {limit:,}")
     if kind == "attributes" and there.dtype != bool:
         _refuse(name, there, rows, (there != 0) & (there != 1), "must be 0 or 1 for attributes")
 

@@ -92,7 +92,6 @@ def load(
         text = {"pad_id": pad_id, "end_id": end_id if end_id >= 0 else pad_id}
         fit = functools.partial(_specs, bare, standardise, count_likelihood, library_offset, text)
         splits = {name: table.split(rows) for name, rows in parts.items()}
-        _check_trainable(splits["train"])
         specs = fit(splits["train"])
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
@@ -298,7 +297,7 @@ def _check_trainable(train: Split) -> None:
         if not present.any():
             raise UserError(
                 f"{name!r} is absent in every training row: nothing can be learned of it; leave it "
-                f"out (data.kinds={name}:skip)"
+                f"out (data.kinds={name}:skip), or let data.partial keep more"
             )
 
 
@@ -310,7 +309,12 @@ def _specs(
     text: Mapping[str, int],
     train: Split,
 ) -> tuple[ModalitySpec, ...]:
-    """What models need to know, with units fitted on the present training rows."""
+    """What models need to know, with units fitted on the present training rows.
+
+    Raises:
+      UserError: a modality that no training row has.
+    """
+    _check_trainable(train)
     likelihoods = {
         "image": {"likelihood": "laplace"},
         "vector": {

@@ -155,6 +155,8 @@ def test_units_are_those_of_what_a_policy_leaves(load, views):
     np.testing.assert_allclose(
         partial.specs[0].location, views["vector"][present].mean(0), rtol=1e-5
     )
+    with pytest.raises(UserError, match=r"'vector' is absent in every training row.*data\.partial"):
+        load(views, partial="always", always="kind", observed=0.0)
 
 
 def test_a_spec_survives_json(load, views):
@@ -251,6 +253,7 @@ def test_gaps_in_a_row(load, refusal, views):
     assert np.isfinite(dataset.splits["train"].x["vector"]).all()
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("change", "options", "said"),
     [
@@ -279,7 +282,9 @@ def test_gaps_in_a_row(load, refusal, views):
         ({"label": np.zeros((N, 2), int)}, {}, "a label is one integer per row"),
         ({"caption": np.full((N, 5), -1)}, {}, "must not be negative for tokens"),
         ({"caption": np.full((N, 5), 0.5)}, {"kinds": "caption:tokens"}, "whole for tokens"),
-        ({"caption": np.full((N, 5), 50_000)}, {}, "a vocabulary of 50,001, there may be 50,000"),
+        ({"caption": np.full((N, 5), 50_000)}, {}, "of 50,001, there may be 2 to 50,000"),
+        ({"caption": np.zeros((N, 5), int)}, {}, "values up to 0: as tokens it would have a voc"),
+        ({"kind": np.full(N, 60_000, np.float16)}, {"kinds": "kind:label"}, "have 60,001 classes"),
         ({"caption": np.zeros((N, 5), int)}, {"kinds": "caption:image"}, "image must be uint8"),
         (CAPTION, {"kinds": "caption:tokens:3"}, "'caption' holds 3 in row 0 (column 3): it must "
          "be at most 2, for there are 3 tokens"),

@@ -124,6 +124,18 @@ def test_changed_sources_and_damaged_copies_are_prepared_anew(folder, caplog):
     assert again() != first.fingerprint
 
 
+def test_what_another_version_has_prepared_is_made_anew(folder, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    load(folder)
+    monkeypatch.setattr(celeba, "_VERSION", celeba._VERSION + 1)
+    caplog.clear()
+    load(folder)
+    assert "preparing 12 rows" in caplog.text and "loaded" not in caplog.text
+    caplog.clear()
+    load(folder)
+    assert "loaded" in caplog.text and "preparing" not in caplog.text
+
+
 def test_another_folder_for_what_is_prepared(folder, tmp_path):
     load(folder, cache_dir=str(tmp_path / "elsewhere"))
     assert (tmp_path / "elsewhere" / "celeba-64-mvae" / "image.npy").is_file()
