@@ -250,6 +250,7 @@ DATASETS = {
         num_validation=10000,
         num_test=0,
         backgrounds="",
+        cache_dir="",  # of prepared arrays of published images; "": DIR/prepared
     ),
     "arrays": _dataset(
         "arrays",

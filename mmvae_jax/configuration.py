@@ -131,6 +131,7 @@ _OPTIONAL = (
     "data.dir",
     "data.download",
     "data.split",
+    "data.cache_dir",
     "training.data",
     "training.augment.flip",
     "training.augment.flip_together",

@@ -12,13 +12,10 @@ from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-from tqdm import tqdm
 
 from mmvae_jax.types import UserError
 
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-# Files that one thread reads before it reports back.
-_FILES_PER_TASK = 256
 _BLOCK = 512  # pictures that are made at a time
 # What Pillow raises where bytes are damaged.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
@@ -93,29 +90,17 @@ def _reason(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def read_many(paths: Sequence[Path], size: int, *, title: str) -> np.ndarray:
-    """Files of `size` x `size` RGB pixels as uint8 ``[N, size, size, 3]``, read by several threads.
-
-    A progress bar with `title` is shown where standard error is a terminal.
+def read_square(path: Path, size: int) -> np.ndarray:
+    """A file of `size` x `size` RGB pixels as uint8 ``[size, size, 3]``.
 
     Raises:
-      UserError: the first file found that is missing, damaged or of another shape.
+      UserError: missing, damaged, or of another shape or colour mode.
     """
-    pixels = np.empty((len(paths), size, size, 3), np.uint8)
-
-    def read_task(start: int) -> int:
-        for row in range(start, min(start + _FILES_PER_TASK, len(paths))):
-            pixels[row] = _of_shape(paths[row], size)
-        return min(start + _FILES_PER_TASK, len(paths)) - start
-
-    threads = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1))
-    try:
-        with tqdm(total=len(paths), desc=title, unit="png", disable=None, leave=False) as bar:
-            for count in threads.map(read_task, range(0, len(paths), _FILES_PER_TASK)):
-                bar.update(count)
-    finally:
-        threads.shutdown(cancel_futures=True)  # after an error, nobody waits for the rest
-    return pixels
+    picture = read_rgb(path)
+    if picture.shape != (size, size, 3):
+        height, width = picture.shape[:2]
+        raise UserError(f"{path} has {width}x{height} pixels, it must have {size}x{size}")
+    return picture
 
 
 def read_blocks(
@@ -134,14 +119,6 @@ def read_blocks(
             yield np.stack(list(threads.map(make, paths[start : start + block])))
     finally:
         threads.shutdown(cancel_futures=True)  # after an error, nobody waits for the rest
-
-
-def _of_shape(path: Path, size: int) -> np.ndarray:
-    picture = read_rgb(path)
-    if picture.shape != (size, size, 3):
-        height, width = picture.shape[:2]
-        raise UserError(f"{path} has {width}x{height} pixels, it must have {size}x{size}")
-    return picture
 
 
 @dataclasses.dataclass(frozen=True)

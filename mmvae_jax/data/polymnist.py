@@ -6,7 +6,7 @@ permutation of the class's MNIST images, the j-th of each forming a tuple; each 
 above 128. The authors' background pictures are not distributed with the recipe, so the bytes
 differ from the published ones, whatever backgrounds are given.
 
-A folder in the published layout is read as it is.
+A folder in the published layout is read as it is, once.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ def load(
     dir: str = "",
     num_modalities: int = 5,
     backgrounds: str = "",
+    cache_dir: str = "",
     num_train: int = 0,
     num_validation: int = 10_000,
     num_test: int = 0,
@@ -61,6 +62,8 @@ def load(
       num_modalities: 2 to 5.
       backgrounds: folder of images, one per modality in the order of their names; empty: five
         parts of the two photographs of scikit-learn. Not used with published images.
+      cache_dir: where prepared arrays of published images are kept; empty: ``prepared`` in the
+        folder.
       num_train: at most so many training tuples; 0: all.
       num_validation: tuples held out of the 60,000 training ones. Made from IDX files, no MNIST
         image is in both. 0 holds none out (the published size of training): validation then
@@ -69,7 +72,8 @@ def load(
       seed: of the held-out rows, the pairing and the crops.
 
     Raises:
-      UserError: a number out of range; files missing, damaged or not matching.
+      UserError: a number out of range; files missing, damaged or not matching; nowhere to
+        store.
     """
     if not 2 <= num_modalities <= MAX_MODALITIES:
         raise UserError(
@@ -79,7 +83,8 @@ def load(
     names = tuple(f"m{m}" for m in range(num_modalities))
     sizes = {"train": num_train, "validation": num_validation, "test": num_test}
     if polymnist_folder.is_published(folder):
-        splits = _published(folder, names, sizes, seed)
+        above = Path(cache_dir).expanduser() if cache_dir else folder / "prepared"
+        splits = _published(folder, names, sizes, seed, above)
         provenance = f"polymnist: images read from {folder}"
     else:
         pictures, origin = _backgrounds(backgrounds, num_modalities)
@@ -167,23 +172,27 @@ def _images(
 
 
 def _published(
-    folder: Path, names: tuple[str, ...], sizes: Mapping[str, int], seed: int
+    folder: Path, names: tuple[str, ...], sizes: Mapping[str, int], seed: int, above: Path
 ) -> dict[str, Split]:
-    """The splits from published images; only those that are asked for are read."""
+    """The splits from published images, which are kept below `above`."""
     keys = {part: polymnist_folder.list_tuples(folder, part, names) for part in ("train", "test")}
     train, validation = hold_out(len(keys["train"]), sizes, seed, str(folder / "train"))
+    x = {
+        (part, name): polymnist_folder.read_tuples(folder, part, name, keys[part], SIZE, above)
+        for part in keys
+        for name in names
+    }
 
-    def read(part: str, rows: np.ndarray) -> Split:
-        chosen = keys[part][rows]
-        x = {name: polymnist_folder.read_tuples(folder, part, name, chosen, SIZE) for name in names}
-        return Split.complete(x, chosen[:, 1].astype(np.int32))
+    def choose(part: str, rows: np.ndarray) -> Split:
+        pixels = {name: np.asarray(x[part, name][rows]) for name in names}
+        return Split.complete(pixels, keys[part][rows, 1].astype(np.int32))
 
     splits = {
-        "train": read("train", train[: sizes["train"] or None]),
-        "test": read("test", np.arange(len(keys["test"]))[: sizes["test"] or None]),
+        "train": choose("train", train[: sizes["train"] or None]),
+        "test": choose("test", np.arange(len(keys["test"]))[: sizes["test"] or None]),
     }
     if sizes["validation"]:
-        splits["validation"] = read("train", validation)
+        splits["validation"] = choose("train", validation)
     else:
         splits["validation"] = look_in(splits["train"])
     return splits

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from PIL import Image
 
 from mmvae_jax import data
+from mmvae_jax.data import images
 from mmvae_jax.types import UserError
 
 TINY = {"num_modalities": 2, "num_validation": 6}
@@ -70,6 +73,39 @@ def test_caps_and_no_held_out_rows(folder):
     splits = load(folder, num_train=3, num_validation=0, num_test=1).splits
     assert [len(splits[name]) for name in data.SPLITS] == [3, 3, 1]
     np.testing.assert_array_equal(splits["train"].x["m1"], splits["validation"].x["m1"])
+
+
+def test_images_are_read_once_then_loaded(folder, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    first = load(folder)
+    assert "polymnist-train-m0: preparing 12 rows" in caplog.text
+    assert "polymnist-test-m1: preparing 4 rows" in caplog.text
+    caplog.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "read_rgb", None)  # pictures are not read again
+        again = load(folder, num_train=3)
+    assert "loaded" in caplog.text and "preparing" not in caplog.text
+    for name in ("m0", "m1"):
+        np.testing.assert_array_equal(
+            again.splits["train"].x[name], first.splits["train"].x[name][:3]
+        )
+    path = folder / "train" / "m1" / "2.8.png"
+    Image.fromarray(picture("train", 1, 77, 8)).save(path)
+    os.utime(path, (0, 0))  # not the time that it had, however coarse clocks are
+    caplog.clear()
+    x = load(folder, num_validation=0).splits["train"].x
+    assert "train-m1: preparing" in caplog.text and "train-m0: preparing" not in caplog.text
+    assert (x["m1"][:, 0, 0, 0] == 77).sum() == 1 and not (x["m0"][:, 0, 0, 0] == 77).any()
+
+
+def test_another_folder_for_what_is_prepared(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    found = load(folder, cache_dir=str(elsewhere))
+    assert not (folder / "prepared").exists()
+    assert sorted(path.name for path in elsewhere.iterdir()) == [
+        f"polymnist-{part}-m{m}" for part in ("test", "train") for m in range(2)
+    ]
+    assert load(folder).fingerprint == found.fingerprint
 
 
 def test_missing_modality_folder(folder):
