@@ -1,14 +1,14 @@
 """PolyMNIST as published: ``train/m0/0.0.png`` ... ``test/m4/...``, files named ``j.digit.png``.
 
-File j.digit.png of every modality folder belongs to one tuple. To read 350,000 files takes a
-minute: it is done once (see `prepared`).
+File j.digit.png of every modality folder belongs to one tuple. To read 350,000 files takes
+more than a minute: it is done once (see `prepared`).
 """
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +64,8 @@ def read_tuples(
       UserError: a file is missing, damaged or of another shape; nowhere to store.
     """
     place = folder / part / name
-    paths = [place / _file_name((int(j), int(digit))) for j, digit in keys]
-    wanted = {path.name for path in paths}
+    files = [_file_name(key) for key in keys.tolist()]
+    wanted = set(files)
     with os.scandir(place) as entries:
         sources = {entry.name: entry.stat() for entry in entries if entry.name in wanted}
     recipe = prepared.Recipe(
@@ -73,11 +73,12 @@ def read_tuples(
         version=_VERSION,
         settings={"size": size},
         sources=prepared.signature(sources),
-        count=len(paths),
+        count=len(files),
         shapes={"image": (size, size, 3)},
     )
 
     def make() -> Iterator[prepared.Block]:
+        paths = [place / file for file in files]
         for block in images.read_blocks(paths, functools.partial(images.read_square, size=size)):
             yield {"image": block}
 
@@ -104,5 +105,5 @@ def _key(path: Path) -> Key:
     return key
 
 
-def _file_name(key: Key) -> str:
+def _file_name(key: Sequence[int]) -> str:
     return f"{key[0]}.{key[1]}.png"
