@@ -145,8 +145,12 @@ def _read(path: Path, columns: tuple[str, ...] = ()) -> Table:
     """A list; without `columns` its first two lines say how many rows follow, and their columns."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is no text in UTF-8, at byte {error.start:,}: damaged; fetch it again"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     first, announced = 0, None
     if not columns:
         if len(lines) < 2 or not lines[0].strip().isdecimal():

@@ -318,6 +318,15 @@ def test_damaged_lists_are_named(folder, name, old, new, said):
     assert said in found and name in found
 
 
+def test_lists_that_are_no_text_are_named(folder):
+    path = folder / "list_eval_partition.txt"
+    content = bytearray(path.read_bytes())
+    content[37] = 0xFF
+    path.write_bytes(content)
+    said = refusal(folder)
+    assert str(path) in said and "at byte 37" in said
+
+
 def test_truncated_lists_are_named(folder):
     for name in ("list_attr_celeba.txt", "list_landmarks_align_celeba.txt"):
         path = folder / name
