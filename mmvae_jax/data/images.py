@@ -67,6 +67,10 @@ def read_rgb(path: Path, *, convert: bool = False) -> np.ndarray:
 def _decoded(file: BinaryIO, path: Path, convert: bool) -> np.ndarray:
     try:
         with Image.open(file) as image:
+            if image.format == "PNG":
+                image.verify()  # all its checksums, some of which decoding passes over
+        file.seek(0)
+        with Image.open(file) as image:
             if not convert and image.mode != "RGB":
                 raise UserError(f"{path} has colour mode {image.mode}, it must be 8-bit RGB")
             return np.asarray(image.convert("RGB"))

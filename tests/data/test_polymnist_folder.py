@@ -142,6 +142,7 @@ def test_file_names_of_another_kind(folder, name):
         ("empty", "it has no bytes"),
         ("text", "of 6 or before (it starts like no format of images)"),
         ("flipped", "of 2,448 or before"),
+        ("checksum", "of 2,448 or before"),
     ],
 )
 def test_damaged_png(folder, damage, said):
@@ -149,11 +150,12 @@ def test_damaged_png(folder, damage, said):
     noise = np.random.default_rng(0).integers(0, 256, (28, 28, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
     content = path.read_bytes()
-    flipped = bytearray(content)
+    flipped, checksum = bytearray(content), bytearray(content)
     flipped[len(content) // 2] ^= 255
-    path.write_bytes(
-        {"cut": content[:900], "empty": b"", "text": b"<html>", "flipped": bytes(flipped)}[damage]
-    )
+    checksum[-13] ^= 1  # the last byte of that of the pixels; what follows it has twelve
+    damaged = {"cut": content[:900], "empty": b"", "text": b"<html>"}
+    damaged |= {"flipped": bytes(flipped), "checksum": bytes(checksum)}
+    path.write_bytes(damaged[damage])
     message = refusal(folder)
     said = said.replace("2,448", f"{len(content):,}")  # what the packing makes of noise may change
     assert f"image {path} cannot be read: truncated or damaged, " in message and said in message
