@@ -25,13 +25,16 @@ CHECKPOINTS = "checkpoints"
 LOCK_FILE = ".lock"
 _FILES_OF_A_RUN = (CHECKPOINTS, "metrics.jsonl", RESULTS_FILE)
 _SHOWN_DIFFERENCES = 5
+# (section, key) of the config: how data come and where copies lie, not what they are.
+_NOT_OF_THE_RUN = (("training", "data"), ("data", "download"), ("data", "cache_dir"))
 
 
 def prepare_workdir(path: str | Path, config_json: Mapping[str, Any]) -> None:
     """Makes the folder and its `config.json`, or checks that the run in it is this very one.
 
-    Of `config`, `num_epochs` may have grown, `evaluation` may differ, and so may `training.data`
-    and `data.download`, which change no number; `config.json` is then brought up to date.
+    Of `config`, `num_epochs` may have grown, `evaluation` may differ, and so may `training.data`,
+    `data.download` and `data.cache_dir`, which change no number; `config.json` is then brought up
+    to date.
     `modalities` and the dataset's fingerprint must be equal; `command`, `versions` and other notes
     may differ. Called by every process of a run; process 0 writes.
 
@@ -149,7 +152,7 @@ def _refuse_other_run(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]
 def _identity(run: Mapping[str, Any]) -> dict[str, Any]:
     """What must be equal for two runs to be one."""
     config = {k: v for k, v in run["config"].items() if k not in ("num_epochs", "evaluation")}
-    for section, key in (("training", "data"), ("data", "download")):
+    for section, key in _NOT_OF_THE_RUN:
         if isinstance(config.get(section), dict):
             config[section] = {k: v for k, v in config[section].items() if k != key}
     return {

@@ -53,6 +53,7 @@ def test_a_new_workdir_is_made_with_its_config(tmp_path):
         _changed("config", "training", "data", value="host"),
         _changed("config", "training", value={"log_every": 50}),  # from before there was a choice
         _changed("config", "data", "download", value=False),
+        _changed("config", "data", "cache_dir", value="elsewhere"),
         _changed("config", "data", value={"name": "d"}),
         _changed("command", value="train again"),
         _changed("versions", "jax", value="2"),
