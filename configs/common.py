@@ -155,7 +155,8 @@ def base() -> ConfigDict:
             "probe_train": 5000,  # training examples for the linear probes; 0: all
             "probe_codes": "samples",  # samples | means: what they see of a posterior
             "classifier_epochs": 0,  # 0: chosen from the data set's size
-            "cache_dir": "",  # "": WORKDIR/cache
+            # Of the classifiers that judge; "": a folder of the user's cache, for all runs.
+            "cache_dir": "",
             "figures": True,
         }
     )

@@ -17,10 +17,11 @@ jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(autouse=True, scope="session")
-def no_data_of_the_user(tmp_path_factory):
-    """Hides the folder where downloaded data sets lie."""
+def no_files_of_the_user(tmp_path_factory):
+    """Hides the folders where downloaded data sets and trained judges lie."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data_home")))
+        patch.setenv("MMVAE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         yield
 
 

@@ -1,7 +1,8 @@
 """Classifiers of single modalities: the judges of coherence.
 
 Each is trained on the real training items of its modality and judged on the real test items;
-it always classifies in evaluation mode (no dropout). Trained weights are kept in a cache.
+it always classifies in evaluation mode (no dropout). Trained weights are kept in a cache, under a
+hash of the items and classes that they were trained on.
 A modality that is the class label itself needs no such judge: what is generated of it are the
 probabilities of the classes, and their argmax is compared with the row's class.
 """
@@ -10,11 +11,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import logging
 import operator
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -23,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mmvae_jax.evaluation import cache
+from mmvae_jax.evaluation.cache import Cache
 from mmvae_jax.evaluation.judge_networks import AttributeNet, ImageNet, VectorNet
 from mmvae_jax.evaluation.result import NotApplicable
 from mmvae_jax.training.augmentation import shifted
@@ -71,6 +72,14 @@ def classify(network: nn.Module, variables: Variables, x: Array) -> Array:
 def classify_all(classifier: Classifier, x: np.ndarray, batch_size: int) -> np.ndarray:
     """Classes int32 [N, ...] of stored items [N, *shape], at least one, in batches of that size."""
     return of_stored(classify, classifier, x, batch_size)
+
+
+def classify_rows(
+    classifier: Classifier, split: Any, name: str, rows: np.ndarray, batch_size: int
+) -> np.ndarray:
+    """Classes int32 [n] of a modality in these rows, at least one, read batch by batch."""
+    classes = functools.partial(_of_stored, classify, classifier.network, classifier.variables)
+    return in_batches(lambda part: classes(split.x[name][part]), rows, batch_size)
 
 
 def of_stored(
@@ -149,70 +158,69 @@ def network_for(spec: ModalitySpec, num_classes: int) -> nn.Module:
     )
 
 
-def obtain(
-    dataset: Any, spec: ModalitySpec, *, cache_dir: Path, epochs: int, seed: int
-) -> Classifier:
+def obtain(dataset: Any, spec: ModalitySpec, *, cache: Cache, epochs: int, seed: int) -> Classifier:
     """The classifier of one modality: from the cache, or trained and then cached.
 
-    A cached file of another dataset, recipe or shape, or a damaged one, is not used.
+    A cached file of other items, recipe or shape, or a damaged one, is not used.
     """
     network = network_for(spec, dataset.num_classes)
     split = dataset.splits["train"]
-
-    def items() -> tuple[np.ndarray, np.ndarray]:
-        rows = _no_more_than(_MOST_BYTES, labelled_rows(split, spec.name), split, spec.name)
-        return items_of(split, spec.name, rows)
-
-    what = (
-        f"{dataset.fingerprint}|{spec.name}|{list(spec.shape)}|{spec.dtype}"
-        f"|classes {dataset.num_classes}"
-    )
-    return _obtain(network, spec, items, what, cache_dir=cache_dir, epochs=epochs, seed=seed)
+    rows = _no_more_than(_MOST_BYTES, labelled_rows(split, spec.name), split, spec.name)
+    x, label = items_of(split, spec.name, rows)
+    return _obtain(network, spec.name, x, label, cache=cache, epochs=epochs, seed=seed)
 
 
 def obtain_attributes(
-    dataset: Any, spec: ModalitySpec, *, cache_dir: Path, epochs: int, seed: int
+    dataset: Any, spec: ModalitySpec, *, cache: Cache, epochs: int, seed: int
 ) -> Classifier:
     """The `AttributeNet` of the images that ``dataset.captions`` is of; see `obtain`."""
     network = AttributeNet(tuple(len(values) for values in dataset.captions.values))
     split = dataset.splits["train"]
-
-    def items() -> tuple[np.ndarray, np.ndarray]:
-        rows = np.flatnonzero(split.present[spec.name])
-        rows = _no_more_than(_MOST_BYTES, rows, split, spec.name)
-        return split.x[spec.name][rows], split.attributes[rows]
-
-    what = f"{dataset.fingerprint}|attributes of {spec.name}"
-    return _obtain(network, spec, items, what, cache_dir=cache_dir, epochs=epochs, seed=seed)
+    rows = np.flatnonzero(split.present[spec.name])
+    rows = _no_more_than(_MOST_BYTES, rows, split, spec.name)
+    x, label = split.x[spec.name][rows], split.attributes[rows]
+    return _obtain(network, spec.name, x, label, cache=cache, epochs=epochs, seed=seed)
 
 
 def _obtain(
     network: nn.Module,
-    spec: ModalitySpec,
-    items: Callable[[], tuple[np.ndarray, np.ndarray]],
-    what: str,
+    name: str,
+    x: np.ndarray,
+    label: np.ndarray,
     *,
-    cache_dir: Path,
+    cache: Cache,
     epochs: int,
     seed: int,
 ) -> Classifier:
-    """From the cache, or trained on ``items()`` and then cached; ``what`` says what these are."""
-    key = f"recipe {_RECIPE}|{what}|epochs {epochs}|seed {seed}|{network}"
-    expected = jax.eval_shape(functools.partial(_init, network, tuple(spec.shape)), np.uint32(seed))
-    path = cache.path_for(cache_dir, f"classifier-{spec.name}", key)
-    found = cache.read(path, key, expected)
-    if found is not None:
-        return Classifier(network, found)
-    x, label = items()
+    """From the cache, or trained on these items and then cached."""
     if not len(x):
-        raise NotApplicable(f"no training item of {spec.name!r} has a label")
+        raise NotApplicable(f"no training item of {name!r} has a label")
+    key = f"recipe {_RECIPE}|items {_digest(x, label)}|epochs {epochs}|seed {seed}|{network}"
+    expected = jax.eval_shape(functools.partial(_init, network, x.shape[1:]), np.uint32(seed))
+    found = cache.find(f"classifier-{name}", key, expected)
+    if found is not None:
+        variables, path = found
+        _log.info("classifier of %s loaded from %s", name, path)
+        return Classifier(network, variables)
     start = time.monotonic()
     classifier = train(network, x, label, epochs=epochs, seed=seed)
     jax.block_until_ready(classifier.variables)
-    _log.info("classifier of %s trained in %.1f s", spec.name, time.monotonic() - start)
-    if jax.process_index() == 0:
-        cache.write(path, key, classifier.variables)
+    seconds = time.monotonic() - start
+    # Of several processes, each of which trains the same, one writes.
+    first = jax.process_index() == 0
+    path = cache.keep(f"classifier-{name}", key, classifier.variables) if first else None
+    kept = f", kept in {path}" if path else ""
+    _log.info("classifier of %s trained in %.1f s%s", name, seconds, kept)
     return classifier
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    """Hash (32 hexadecimal digits) of shapes, types and every byte."""
+    digest = hashlib.blake2b(digest_size=16)
+    for values in arrays:
+        digest.update(f"{values.dtype.str} {values.shape};".encode())
+        digest.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+    return digest.hexdigest()
 
 
 def labelled_rows(split: Any, name: str) -> np.ndarray:

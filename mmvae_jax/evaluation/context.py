@@ -14,8 +14,10 @@ import numpy as np
 
 from mmvae_jax import data, models
 from mmvae_jax.evaluation import classifiers, inception_weights, judge_networks
+from mmvae_jax.evaluation.cache import Cache
 from mmvae_jax.evaluation.inception import Inception
 from mmvae_jax.evaluation.result import NotApplicable
+from mmvae_jax.training import runtime
 from mmvae_jax.types import Batch, Variables
 
 
@@ -47,7 +49,8 @@ class Settings:
         ``probe/joint``, ``probe/given``) see.
       classifier_epochs: passes over the training items when a classifier is trained; 0 means
         chosen from their number.
-      cache_dir: folder for trained classifiers; empty means ``cache`` in the workdir.
+      cache_dir: folder for trained classifiers; empty means ``judges`` in the user's cache, which
+        all runs share, or ``cache`` in the workdir where that cannot be written.
     """
 
     batch_size: int = 256
@@ -121,11 +124,13 @@ class Context:
             raise NotApplicable("no modality has a kind of data that can be classified")
         return {name: known[name] for name in self.names if name in known}
 
-    @property
+    @functools.cached_property
     def judging(self) -> dict[str, Any]:
         """Where classifiers are kept and how they are trained: see `classifiers.obtain`."""
+        own = self.settings.cache_dir
+        shared = (runtime.user_cache() / "judges", self.workdir / "cache")
         return {
-            "cache_dir": Path(self.settings.cache_dir or self.workdir / "cache"),
+            "cache": Cache(*((Path(own).expanduser(),) if own else shared)),
             "epochs": self.settings.classifier_epochs,
             "seed": self.settings.seed,
         }
@@ -156,14 +161,10 @@ class Context:
         found = {}
         for name, classifier in self.classifiers.items():
             rows = classifiers.labelled_rows(self.rows, name)
-            if not len(rows):
-                continue
-            size = min(self.settings.batch_size, len(rows))
-            right = []
-            for part in np.split(rows, range(size, len(rows), size)):
-                x, label = classifiers.items_of(self.rows, name, part)
-                right.append(classifiers.classify_all(classifier, x, size) == label)
-            found[name] = np.concatenate(right)
+            if len(rows):
+                size = min(self.settings.batch_size, len(rows))
+                classes = classifiers.classify_rows(classifier, self.rows, name, rows, size)
+                found[name] = classes == self.rows.label[rows]
         return found
 
     def judges_accuracy(self, names: Iterable[str]) -> str:

@@ -49,8 +49,7 @@ def evaluate(
       variables: its Flax collections.
       dataset: see ``mmvae_jax.data.Dataset``.
       config: the whole config, or its ``evaluation`` section.
-      workdir: gets ``results.json`` (``results-validation.json``) and, unless ``cache_dir`` says
-        otherwise, ``cache/``.
+      workdir: gets ``results.json`` (``results-validation.json``).
       step: the training step of these variables, recorded.
 
     Returns:

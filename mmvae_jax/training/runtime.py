@@ -40,6 +40,15 @@ def configure() -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+def user_cache() -> Path:
+    """Where what can be made again is kept between runs: compiled programs, trained judges.
+
+    ``MMVAE_CACHE_DIR``, or ``mmvae_jax`` in ``XDG_CACHE_HOME`` or in ~/.cache.
+    """
+    own, base = os.environ.get("MMVAE_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
+    return Path(own) if own else Path(base or Path.home() / ".cache") / "mmvae_jax"
+
+
 def hardware() -> dict[str, str]:
     """What the run has to compute with, in words."""
     devices = jax.devices()
@@ -164,11 +173,10 @@ def _only_cpu() -> bool:
 
 def _cache_folder() -> Path:
     """A folder per kind of processor: compiled CPU code need not run on another kind."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         features = next(line for line in lines if line.startswith(("flags", "Features")))
     except (OSError, StopIteration):
         features = platform.processor()
     kind = hashlib.sha256(f"{platform.machine()} {features}".encode()).hexdigest()[:12]
-    return Path(base) / "mmvae_jax" / "xla" / kind
+    return user_cache() / "xla" / kind

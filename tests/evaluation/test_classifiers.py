@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 
 import jax
@@ -7,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmvae_jax.evaluation import classifiers, judge_networks
+from mmvae_jax.evaluation import Context, Settings, cache, classifiers, judge_networks
+from mmvae_jax.evaluation.cache import Cache
 from mmvae_jax.evaluation.result import NotApplicable
 from mmvae_jax.types import ModalitySpec
 from tests.evaluation import fakes
@@ -15,7 +17,7 @@ from tests.evaluation import fakes
 
 def obtain(dataset, name, folder, *, epochs=2):
     spec = next(spec for spec in dataset.specs if spec.name == name)
-    return classifiers.obtain(dataset, spec, cache_dir=folder, epochs=epochs, seed=0)
+    return classifiers.obtain(dataset, spec, cache=Cache(folder), epochs=epochs, seed=0)
 
 
 def same(first, second):
@@ -73,10 +75,20 @@ def test_cache_is_used_only_where_it_fits(tmp_path, caplog):
     assert same(first, obtain(dataset, "a", tmp_path))
     assert path.stat().st_mtime_ns == written
 
-    # The file of another dataset under the name that this one would have.
-    other = dataclasses.replace(dataset, fingerprint="other")
+    # What is not learnt from is of no consequence; a single byte or class that is makes another.
+    test = dataset.splits["test"]
+    test.x["a"][0] = 0
+    obtain(dataset, "a", tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+    other = fakes.dataset()
+    other.splits["train"].x["a"][3, 2, 2, 0] ^= 1
     obtain(other, "a", tmp_path)
     (new,) = set(tmp_path.iterdir()) - {path}
+    relabelled = fakes.dataset()
+    relabelled.splits["train"].label[3] ^= 1
+    obtain(relabelled, "a", tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+    # The file of other items under the name that these would have.
     new.write_bytes(path.read_bytes())
     caplog.clear()
     obtain(other, "a", tmp_path)
@@ -103,7 +115,73 @@ def test_a_flipped_byte_in_the_cache_is_noticed(tmp_path, caplog):
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, caplog):
     (tmp_path / "file").write_text("")
     obtain(fakes.dataset(), "v", tmp_path / "file")
-    assert "was not written" in caplog.text
+    assert "was not written" in caplog.text and "it is made again" in caplog.text
+
+
+def context(workdir, **settings):
+    names = ("a", "v")
+    return Context(
+        model=fakes.FakeModel(fakes.specs(names)),
+        variables=fakes.variables(names),
+        dataset=fakes.dataset(names),
+        settings=Settings(batch_size=16, classifier_epochs=2, **settings),
+        workdir=workdir,
+        step=0,
+    )
+
+
+def test_judges_are_trained_once_for_all_runs(tmp_path, caplog, monkeypatch):
+    monkeypatch.setenv("MMVAE_CACHE_DIR", str(tmp_path / "user"))
+    caplog.set_level("INFO")
+    first = context(tmp_path / "one").classifiers
+    kept = sorted(path.name for path in (tmp_path / "user" / "judges").iterdir())
+    assert [name.rpartition("-")[0] for name in kept] == ["classifier-a", "classifier-v"]
+    assert f"kept in {tmp_path / 'user' / 'judges' / kept[0]}" in caplog.text
+    caplog.clear()
+    second = context(tmp_path / "two").classifiers
+    assert all(same(first[name], second[name]) for name in ("a", "v"))
+    assert f"classifier of a loaded from {tmp_path / 'user' / 'judges' / kept[0]}" in caplog.text
+    assert "trained in" not in caplog.text
+    caplog.clear()
+    # Another seed, and a folder of the user's own choice, are other judges.
+    assert not same(first["a"], context(tmp_path / "three", seed=1).classifiers["a"])
+    assert "trained in" in caplog.text
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    context(tmp_path / "four", cache_dir="~/own").classifiers  # noqa: B018
+    assert len(list((tmp_path / "home" / "own").iterdir())) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"user", "home"}
+
+
+def test_the_workdir_keeps_what_the_users_cache_refuses(tmp_path, caplog, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MMVAE_CACHE_DIR", str(tmp_path / "file"))
+    caplog.set_level("INFO")
+    first = context(tmp_path / "run").classifiers
+    own = tmp_path / "run" / "cache"
+    assert len(list(own.iterdir())) == 2
+    warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+    (line,) = (record.getMessage() for record in warnings)
+    assert "was not written" in line and f"{own} is used instead" in line
+    caplog.clear()
+    again = context(tmp_path / "run").classifiers
+    assert same(first["v"], again["v"]) and f"loaded from {own}" in caplog.text
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_two_runs_that_write_at_once_leave_a_whole_file(tmp_path):
+    """Sixteen writers of two contents, and readers beside them, that see one or the other."""
+    path = cache.path_for(tmp_path, "judge", "key")
+    contents = [{"w": np.full((200, 50), value, np.float32)} for value in (1.0, 2.0)]
+    seen = []
+
+    def write_and_read(place):
+        cache.write(path, "key", contents[place % 2])
+        seen.append(float(np.unique(cache.read(path, "key", contents[0])["w"]).item()))
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(write_and_read, range(16)))
+    assert len(seen) == 16 and set(seen) <= {1.0, 2.0}
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 def test_a_modality_name_cannot_leave_the_cache(tmp_path):

@@ -96,8 +96,8 @@ def test_judges_are_judged_once_by_the_real_items_that_they_have(monkeypatch):
     swapped = {"judge": {"items": items[jnp.array([3, 1, 2, 0])]}}
     given.classifiers["b"] = dataclasses.replace(given.classifiers["b"], variables=swapped)
     calls = []
-    ask = classifiers.classify_all
-    monkeypatch.setattr(classifiers, "classify_all", lambda *asked: calls.append(1) or ask(*asked))
+    ask = classifiers.classify_rows
+    monkeypatch.setattr(classifiers, "classify_rows", lambda *asked: calls.append(1) or ask(*asked))
     wrong = 12 + 13  # of the 50 rows with a class, those of class 0 and of class 3
     assert given.judges_accuracy(("a",)) == "; judges' accuracy 1.000"
     assert given.judges_accuracy(("b",)) == f"; judges' accuracy {1 - wrong / 50:.3f}"
@@ -107,7 +107,7 @@ def test_judges_are_judged_once_by_the_real_items_that_they_have(monkeypatch):
     accuracy = classifier_accuracy(given)
     assert accuracy["classifier/accuracy/mean"].value == pytest.approx(1 - wrong / 100)
     assert "classifier/accuracy/v" in given.skipped
-    assert len(calls) == 2 * 4  # batches of 16 rows
+    assert len(calls) == 2  # a and b, each once, in batches of 16 rows
 
 
 def test_no_subsets_of_two_modalities():

@@ -22,9 +22,8 @@ print(os.environ.get("XLA_FLAGS"), jax.config.jax_compilation_cache_dir)
 
 
 def _configured(**environment):
-    kept = {
-        k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")
-    }
+    hidden = ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR", "MMVAE_CACHE_DIR")
+    kept = {k: v for k, v in os.environ.items() if k not in hidden}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         env={**kept, "JAX_PLATFORMS": "cpu", **environment},
@@ -42,6 +41,17 @@ def test_configure_sets_the_cache_and_the_flag_that_was_tried(tmp_path):
     assert flags == (runtime._CPU_FLAG if tried else "None")
     assert cache.startswith(str(tmp_path / "mmvae_jax" / "xla"))
     assert any((tmp_path / "mmvae_jax" / "xla").rglob("*-cache"))  # Even the smallest program.
+
+
+def test_the_cache_of_the_user(monkeypatch, tmp_path):
+    monkeypatch.setenv("MMVAE_CACHE_DIR", str(tmp_path / "mine"))
+    assert runtime.user_cache() == tmp_path / "mine"
+    monkeypatch.delenv("MMVAE_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert runtime.user_cache() == tmp_path / "mmvae_jax"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert runtime.user_cache() == tmp_path / "home" / ".cache" / "mmvae_jax"
 
 
 def test_configure_lets_the_users_settings_stand(tmp_path):
