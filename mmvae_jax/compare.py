@@ -25,7 +25,10 @@ from mmvae_jax.run_files import write_atomically
 from mmvae_jax.types import UserError, nearest
 
 _ROWS = ("groups", "runs")
-_X, _Y = "coherence/conditional/mean", "diversity/conditional/mean"
+_COHERENCE, _DIVERSITY = "coherence/conditional/mean", "diversity/conditional/mean"
+# Against coherence in the figure: the first that every run has, or else diversity.
+_QUALITY = ("quality/fid/conditional/mean", "quality/classifier_frechet/conditional/mean")
+_PICTURES = (".png", ".pdf")
 _ENDINGS = {".md": "markdown", ".tex": "latex", ".csv": "csv"}
 _JUDGE = "classifier/accuracy/mean"
 _LABELS = "classification/accuracy"
@@ -43,9 +46,9 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--rows", default="groups", help="groups: seeds together; runs: one row each [groups].")
     add("--format", default="", help="text, markdown, latex, csv [by --output's ending, or text].")
     add("--output", default="", help="File for the table; the terminal then shows it as text.")
-    add("--figure", default="", help="PNG file for a scatter plot.")
-    add("--x", default=_X, help=f"Metric across the plot [{_X}].")
-    add("--y", default=_Y, help=f"Metric up the plot [{_Y}].")
+    add("--figure", default="", help="PNG or PDF file for a scatter plot.")
+    add("--x", help="Metric across the plot [the quality of what is generated, if measured].")
+    add("--y", help="Metric up the plot [coherence].")
     add("--overwrite", action="store_true", help="Replace the files that exist already.")
     arguments = parser.parse_args(argv)
     _one_of("--split", arguments.split, SPLITS)
@@ -78,11 +81,11 @@ def _check_files(arguments: argparse.Namespace) -> None:
             raise UserError(f"--{flag}={name}: the folder {path.parent} does not exist")
         if path.exists() and not arguments.overwrite:
             raise UserError(f"--{flag}={name} exists: choose another name, or add --overwrite")
-    if arguments.figure and Path(arguments.figure).suffix.lower() != ".png":
-        raise UserError(f"--figure={arguments.figure}: must end with .png")
+    if arguments.figure and Path(arguments.figure).suffix.lower() not in _PICTURES:
+        raise UserError(f"--figure={arguments.figure}: must end with {' or '.join(_PICTURES)}")
     if arguments.figure and Path(arguments.output).resolve() == Path(arguments.figure).resolve():
         raise UserError(f"--output and --figure are the same file {arguments.figure}")
-    if not arguments.figure and (arguments.x, arguments.y) != (_X, _Y):
+    if not arguments.figure and (arguments.x, arguments.y) != (None, None):
         raise UserError("--x and --y are the axes of a plot: add --figure=FILE.png")
 
 
@@ -134,12 +137,29 @@ def _axes(arguments: argparse.Namespace, runs: Sequence[Run]) -> list[Metric]:
     if not arguments.figure:
         return []
     found = []
-    for flag, name in (("--x", arguments.x), ("--y", arguments.y)):
+    x, y = _axis_names(arguments.x, arguments.y, runs)
+    for flag, name in (("--x", x), ("--y", y)):
         chosen = metrics.chosen(name, runs, flag)
         if not name.strip() or len(chosen) != 1:
             raise UserError(f"{flag}={name}: an axis is one metric")
         found += chosen
     return found
+
+
+def _axis_names(x: str | None, y: str | None, runs: Sequence[Run]) -> tuple[str, str]:
+    """The axes: as in the MMVAE+ paper (Fig. 1) quality across and coherence up the plot.
+
+    Without a number of quality, coherence across and diversity up. Where one axis is given, the
+    other is coherence, or beside coherence what stands for quality.
+    """
+    judged = [run for run in runs if _COHERENCE in run.numbers]
+    measured = (name for name in _QUALITY if all(name in run.numbers for run in judged))
+    quality = next(measured, _DIVERSITY) if judged else _DIVERSITY
+    if x is None and y is None:
+        return (_COHERENCE, quality) if quality == _DIVERSITY else (quality, _COHERENCE)
+    given = y if x is None else x
+    other = quality if given == _COHERENCE else _COHERENCE
+    return other if x is None else x, other if y is None else y
 
 
 def _with_judge(columns: Sequence[Metric]) -> list[Metric]:

@@ -256,7 +256,8 @@ def test_what_cannot_be_compared_is_refused_in_a_line(runs, tmp_path):
     assert "--split=tst" in refused(runs[0], "--split=tst")
     assert "--nonsense" in refused(runs[0], "--nonsense")
     assert "--figure" in refused(runs[0], "--x=bound/test")
-    assert "must end with .png" in refused(runs[0], f"--figure={tmp_path}/a.pdf")
+    assert "must end with .png or .pdf" in refused(runs[0], f"--figure={tmp_path}/a.svg")
+    assert "an axis is one metric" in refused(runs[0], f"--figure={tmp_path}/a.png", "--x=")
     assert "no run has both" in refused(runs[0], f"--figure={tmp_path}/a.png")
 
 
@@ -274,6 +275,34 @@ def test_the_figure_is_a_picture(runs, tmp_path):
     figure = tmp_path / "scatter.png"
     compare.main([*runs, f"--figure={figure}", "--y=bound/test"])
     assert figure.read_bytes().startswith(b"\x89PNG")
+    figure = tmp_path / "scatter.PDF"
+    compare.main([*runs, f"--figure={figure}", "--y=bound/test"])
+    assert figure.read_bytes().startswith(b"%PDF")
+
+
+def test_the_axes_are_coherence_and_quality_where_that_is_measured(tmp_path):
+    """Distances of Inception before those of classifiers; diversity where a run lacks both."""
+    diversity = "diversity/conditional/mean"
+    fid, distance = (f"quality/{kind}/conditional/mean" for kind in ("fid", "classifier_frechet"))
+
+    def axes(x, y, *measured):
+        found = []
+        for results in measured:
+            folder = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+            found.append(read(write_run(folder, dict.fromkeys(results, 0.5))))
+        return compare._axis_names(x, y, found)
+
+    every, some, none = (COHERENCE, distance, fid), (COHERENCE, distance), (COHERENCE, diversity)
+    assert axes(None, None, every, every) == (fid, COHERENCE)
+    assert axes(None, None, every, some) == (distance, COHERENCE)
+    assert axes(None, None, every, none) == (COHERENCE, diversity)
+    assert axes(None, None, (fid,), every) == (fid, COHERENCE)  # the first has no coherence
+    assert axes(None, None, (fid,)) == (COHERENCE, diversity)
+    assert axes("bound/test", None, every) == ("bound/test", COHERENCE)
+    assert axes(None, "bound/test", none) == (COHERENCE, "bound/test")
+    assert axes(COHERENCE, None, every) == (COHERENCE, fid)
+    assert axes(None, COHERENCE, none) == (diversity, COHERENCE)
+    assert axes("a", "b", every) == ("a", "b")
 
 
 def test_the_command_starts_without_jax(tmp_path):

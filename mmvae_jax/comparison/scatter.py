@@ -25,11 +25,11 @@ _PLACES = [
 
 
 def save(tables: Sequence[Table], path: Path) -> Path:
-    """Writes a PNG: a plot per data set, colours by model, error bars as in the tables.
+    """Writes a picture: a plot per data set, colours by model, error bars as in the tables.
 
     Args:
       tables: of two columns each, across and up.
-      path: the file.
+      path: the file, PNG or PDF.
 
     Raises:
       UserError: no row has both metrics.
