@@ -144,6 +144,9 @@ def base() -> ConfigDict:
             "bound_samples": 32,
             "likelihood_samples": 32,  # draws per example; the papers' numbers take 1000 to 5000
             "likelihood_examples": 100,  # 0: every example
+            # "m0+m1|m2, m0": log p of some given others, and of some; "": joint, each, each given
+            # all others.
+            "likelihood_sets": "",
             "coherence_subsets": 500,  # examples for coherence given several modalities; 0: all
             "robustness_examples": 500,  # for curves over what is missing; 0: every example
             "quality_examples": 500,  # for distances between features; 0: every example

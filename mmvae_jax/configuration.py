@@ -21,6 +21,7 @@ from mmvae_jax.data import (
     missingness,
     photographs,
 )
+from mmvae_jax.evaluation import likelihood_sets
 from mmvae_jax.rules import Rule, choice, fail, integer, of_type, real
 from mmvae_jax.types import UserError, nearest
 
@@ -46,6 +47,12 @@ def _metrics(key: str, value: Any) -> None:
     """Names of metrics, separated by commas."""
     of_type(str)(key, value)
     evaluation.chosen(value)
+
+
+def _likelihood_sets(key: str, value: Any) -> None:
+    """Sets of modalities; which there are is known with the data."""
+    of_type(str)(key, value)
+    likelihood_sets.check(value)
 
 
 def _file(key: str, value: Any) -> None:
@@ -82,6 +89,7 @@ RULES: dict[str, Rule] = {
     "evaluation.bound_samples": integer(1),
     "evaluation.likelihood_samples": integer(1),
     "evaluation.likelihood_examples": integer(0),
+    "evaluation.likelihood_sets": _likelihood_sets,
     "evaluation.coherence_subsets": integer(0),
     "evaluation.robustness_examples": integer(0),
     "evaluation.quality_examples": integer(0),
@@ -137,6 +145,7 @@ _OPTIONAL = (
     "training.augment.flip_together",
     "training.augment.shift",
     "evaluation.inception",
+    "evaluation.likelihood_sets",
     "evaluation.robustness_examples",
     "evaluation.word_vectors",
     "evaluation.sentence_vectors",

@@ -57,6 +57,7 @@ def train(
         _log.info("%s", line)
     settings = ConfigDict(config)
     training.check(model, dataset, settings)
+    evaluation.check(settings, model.names)
     about = _description(config, specs, dataset, command)
     about |= {} if defaults is None else {"changed": configuration.changed(config, defaults)}
     training.prepare_workdir(workdir, about)

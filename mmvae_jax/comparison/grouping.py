@@ -17,7 +17,8 @@ SEEDS = ("seed", "data.seed", "evaluation.seed")
 # Where things lie and how many are handled at a time: no number depends on them.
 _IGNORED = (
     *("data.dir", "evaluation.batch_size", "evaluation.cache_dir", "evaluation.figures"),
-    *("evaluation.metrics", "evaluation.split", "training.log_every", "training.checkpoint_every"),
+    *("evaluation.metrics", "evaluation.likelihood_sets", "evaluation.split"),
+    *("training.log_every", "training.checkpoint_every"),
 )
 # What training rows keep: a setting of the run, since the test rows stay the same.
 _PARTIAL = ("partial", "observed", "rest", "always", "labels_per_class")

@@ -2,7 +2,7 @@
 
 from mmvae_jax.evaluation.bound import validation_bound
 from mmvae_jax.evaluation.context import Context, Settings
-from mmvae_jax.evaluation.driver import evaluate
+from mmvae_jax.evaluation.driver import check, evaluate
 from mmvae_jax.evaluation.registry import METRICS, chosen, measure
 from mmvae_jax.evaluation.result import (
     RESULTS_FILE,
@@ -20,6 +20,7 @@ __all__ = [
     "NotApplicable",
     "Result",
     "Settings",
+    "check",
     "chosen",
     "evaluate",
     "load_results",

@@ -36,6 +36,8 @@ class Settings:
       bound_samples: K of ``bound/test`` and ``bound/validation``.
       likelihood_samples: S of ``log_likelihood/...``; 1000 and more for numbers to report.
       likelihood_examples: rows that it is measured on; 0 means all.
+      likelihood_sets: of which modalities, given which: see `likelihood_sets`; empty means the
+        joint, every marginal, and every modality given all the others.
       coherence_subsets: rows that ``coherence/given/...`` is measured on; 0 means all.
       robustness_examples: rows that ``robustness/...`` is measured on; 0 means all.
       quality_examples: rows that distances between features, and the sureness of judges, are
@@ -61,6 +63,7 @@ class Settings:
     bound_samples: int = 32
     likelihood_samples: int = 32
     likelihood_examples: int = 100
+    likelihood_sets: str = ""
     coherence_subsets: int = 500
     robustness_examples: int = 500
     quality_examples: int = 500

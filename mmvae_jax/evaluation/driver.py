@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from tqdm import tqdm
 
-from mmvae_jax.evaluation import table
+from mmvae_jax.evaluation import likelihood_sets, table
 from mmvae_jax.evaluation.context import Context, Settings
 from mmvae_jax.evaluation.registry import ALL, ON_REQUEST, chosen, measure
 from mmvae_jax.evaluation.result import (
@@ -28,6 +29,17 @@ from mmvae_jax.evaluation.result import (
 from mmvae_jax.types import Variables
 
 _log = logging.getLogger(__name__)
+
+
+def check(config: Any, names: Sequence[str]) -> None:
+    """Raises `UserError` where the settings ask for modalities that are not among these names.
+
+    Args:
+      config: the whole config, or its ``evaluation`` section.
+      names: the modalities of the data.
+    """
+    settings = Settings.from_config(config.get("evaluation", config))
+    likelihood_sets.chosen(settings.likelihood_sets, names)
 
 
 def evaluate(
@@ -56,6 +68,7 @@ def evaluate(
       The results by flat name. What could not be had is in ``results.json`` under "skipped".
     """
     start = time.monotonic()
+    check(config, [spec.name for spec in dataset.specs])
     context = Context(
         model=model,
         # To the host and back: replicated arrays of a mesh become arrays of one device.

@@ -8,13 +8,14 @@ and log p(x_A | x_B) is the estimate of log p(x_A, x_B) minus that of log p(x_B)
 the raw ones, whatever weights (lambda) the model was trained with. An estimate of log p is too low
 in expectation, the less so the larger S; a difference of two may err either way. Read them beside
 the share of draws that count (effective sample size over S) and the variance of the log-weights
-(MVAE, Wu & Goodman 2018, suppl.), which is smaller the better the posterior fits.
+(MVAE, Wu & Goodman 2018, suppl.), which is smaller the better the posterior fits. Those of
+log p(x_A | x_B) are of the weights p(x_A | z) q(z | x_B) / q(z | x_A, x_B), z ~ q(z | x_A, x_B).
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -22,13 +23,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmvae_jax import objectives
+from mmvae_jax.evaluation import likelihood_sets
 from mmvae_jax.evaluation.context import Context, first_rows, stream
+from mmvae_jax.evaluation.likelihood_sets import Asked, Names
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
 from mmvae_jax.types import Array, Batch, Variables
 
 _CODES = 4096  # decoded at once: draws in one step times the rows of a batch
 
-Names = tuple[str, ...]
+
+# (model, variables, key, batch, of [M], given [M], K) to log-weights [K, B].
+Weights = Callable[..., Array]
 
 
 class Estimate(NamedTuple):
@@ -40,13 +45,14 @@ class Estimate(NamedTuple):
 
 
 def log_likelihoods(context: Context) -> dict[str, Result]:
-    """The joint, every marginal, and every modality given all the others.
+    """log p of the sets of modalities of ``evaluation.likelihood_sets``, see `likelihood_sets`.
 
-    ``log_likelihood/joint``, ``log_likelihood/marginal/<name>`` and
-    ``log_likelihood/conditional/<of>|<given>`` (several given ones joined by ``+``), and of the
-    first two ``effective_sample_fraction/...`` and ``log_weight_variance/...``. 2 M + 1 estimates
-    at most. Only what is present of a row is scored or given; rows without the modality asked
-    for, or with nothing given, are left out.
+    ``log_likelihood/joint``, ``log_likelihood/marginal/<of>`` and
+    ``log_likelihood/conditional/<of>|<given>`` (several joined by ``+``), and of each
+    ``effective_sample_fraction/...`` and ``log_weight_variance/...``. These are also there of log
+    p(of) under draws from the posterior given both sides, ``.../marginal_from_all/<of>|<given>``.
+    Only what is present of a row is scored or given; rows without any of the modalities asked for,
+    or with nothing given, are left out.
     """
     names, settings = context.names, context.settings
     rows = first_rows(context.rows, settings.likelihood_examples or len(context.rows))
@@ -58,43 +64,51 @@ def log_likelihoods(context: Context) -> dict[str, Result]:
         f"importance sampling, S = {settings.likelihood_samples} draws from the model's own "
         f"posterior given the same, nats; error over {some} {settings.split} rows"
     )
-    found: dict[Names, Estimate] = {}
-
-    def of(chosen: Names) -> Estimate:
-        if chosen not in found:
-            found[chosen] = estimate(context, rows, chosen)
-        return found[chosen]
-
+    of = functools.cache(functools.partial(estimate, context, rows))
     results: dict[str, Result] = {}
-    for label, chosen in _asked(names):
-        counted = _any(present, chosen)
-        if not counted.any():
-            context.skipped[f"log_likelihood/{label}"] = f"no {settings.split} row has any of it"
+    for label, one in likelihood_sets.chosen(settings.likelihood_sets, names).items():
+        counted = _any(present, one.of)
+        if not one.given:
+            if not counted.any():
+                reason = f"no {settings.split} row has any of it"
+                context.skipped[f"log_likelihood/{label}"] = reason
+                continue
+            values = of(one.of)
+            results[f"log_likelihood/{label}"] = mean(values.log_p[counted], how)
+            results |= _of_weights(label, values, counted, how)
             continue
-        values = of(chosen)
-        results[f"log_likelihood/{label}"] = mean(values.log_p[counted], how)
-        results[f"effective_sample_fraction/{label}"] = mean(
-            values.effective[counted], f"effective sample size over S; {how}"
-        )
-        if settings.likelihood_samples > 1:
-            results[f"log_weight_variance/{label}"] = mean(
-                values.variance[counted], f"between the log-weights of a row; {how}"
-            )
+        counted &= _any(present, one.given)
+        if not counted.any():
+            reason = f"no {settings.split} row has both sides"
+            context.skipped[f"log_likelihood/{label}"] = reason
+            continue
+        both = tuple(name for name in names if name in (*one.of, *one.given))
+        ratio = of(both).log_p[counted] - of(one.given).log_p[counted]
+        sides = "all" if both == names else "both"
+        results[f"log_likelihood/{label}"] = mean(ratio, f"log p({sides}) - log p(given); {how}")
+        marginal, conditional = estimate_from_all(context, rows, one)
+        results |= _of_weights(label, conditional, counted, f"p(of | z) q(z | given); {how}")
+        label = label.replace("conditional", "marginal_from_all", 1)
+        results |= _of_weights(label, marginal, counted, f"p(of, z), draws given both; {how}")
     if not results:
         raise NotApplicable(f"no {settings.split} row has anything present")
     if len(names) < 2:
         context.skipped["log_likelihood/conditional"] = "there is one modality only"
-        return results
-    for target in names:
-        given = tuple(name for name in names if name != target)
-        label = f"log_likelihood/conditional/{target}|{'+'.join(given)}"
-        counted = present[target] & _any(present, given)
-        if not counted.any():
-            context.skipped[label] = f"no {settings.split} row has both sides"
-            continue
-        ratio = of(names).log_p[counted] - of(given).log_p[counted]
-        results[label] = mean(ratio, f"log p(all) - log p(given); {how}")
     return results
+
+
+def _of_weights(label: str, values: Estimate, counted: np.ndarray, how: str) -> dict[str, Result]:
+    """How good the draws behind an estimate were: effective sample size and variance."""
+    found = {
+        f"effective_sample_fraction/{label}": mean(
+            values.effective[counted], f"effective sample size over S; {how}"
+        )
+    }
+    if not np.isnan(values.variance).all():  # of one draw there is none
+        found[f"log_weight_variance/{label}"] = mean(
+            values.variance[counted], f"between the log-weights of a row; {how}"
+        )
+    return found
 
 
 def estimate(context: Context, rows: Any, names: Names) -> Estimate:
@@ -103,63 +117,104 @@ def estimate(context: Context, rows: Any, names: Names) -> Estimate:
     One program for whatever names, which decodes every modality: compiling one for each took fifty
     times as long as the default number of draws.
     """
+    return _over_rows(context, rows, (_own,), Asked(names, ()), "+".join(names))[0]
+
+
+def estimate_from_all(context: Context, rows: Any, one: Asked) -> tuple[Estimate, Estimate]:
+    """Of p(of, z) and of p(of | z) q(z | given) under draws of z given both, of every row.
+
+    The second takes q(z | given) for p(z | given): its ``log_p`` is no estimate of log p.
+    """
+    purpose = f"from all/{'+'.join(one.of)}|{'+'.join(one.given)}"
+    marginal, conditional = _over_rows(context, rows, (_marginal, _conditional), one, purpose)
+    return marginal, conditional
+
+
+def _over_rows(
+    context: Context, rows: Any, kinds: tuple[Weights, ...], one: Asked, purpose: str
+) -> list[Estimate]:
+    """The estimate of every kind of log-weights, in batches of rows; the purpose is a seed."""
     settings = context.settings
     size = min(settings.batch_size, _CODES)
     chunk = min(settings.likelihood_samples, max(1, _CODES // min(size, len(rows))))
-    seed = context.seed_for(f"log_likelihood/{'+'.join(names)}")
-    chosen = np.array([name in names for name in context.names])
+    seed = context.seed_for(f"log_likelihood/{purpose}")
+    sides = [np.array([name in side for name in context.names]) for side in one]
     parts = [
         _estimate(
+            kinds,
             context.model,
             chunk,
             context.variables,
             seed,
             np.uint32(index),
             np.int32(settings.likelihood_samples),
-            chosen,
+            *sides,
             batch,
         )
         for index, batch in enumerate(context.batches(rows, size))
     ]
-    return Estimate(*(np.concatenate(field)[: len(rows)] for field in zip(*parts, strict=True)))
+    joined = [np.concatenate(field, 1)[:, : len(rows)] for field in zip(*parts, strict=True)]
+    return [Estimate(*fields) for fields in zip(*joined, strict=True)]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _estimate(
+    kinds: tuple[Weights, ...],
     model: Any,
     chunk: int,
     variables: Variables,
     seed: Array,
     index: Array,
     num_samples: Array,
-    chosen: Array,
+    of: Array,
+    given: Array,
     batch: Batch,
 ) -> tuple[Array, Array, Array]:
-    """The fields of `Estimate`, [B] each, from ``num_samples`` draws, ``chunk`` at a time.
+    """The fields of `Estimate`, [T, B] each, of T ``kinds`` of log-weights of the same draws.
 
-    Modalities that are not ``chosen`` [M] are taken for absent.
+    There are ``num_samples`` draws, ``chunk`` at a time. Modalities that are neither asked for nor
+    given [M] are taken for absent.
     """
     key = stream(seed, index)
-    names = tuple(spec.name for spec in model.specs)
-    present = {name: batch["present"][name] & chosen[i] for i, name in enumerate(names)}
-    batch = {**batch, "present": present}
+    chosen = of | given
+    here = {
+        spec.name: batch["present"][spec.name] & chosen[i] for i, spec in enumerate(model.specs)
+    }
+    batch = {**batch, "present": here}
+    summarize = jax.vmap(objectives.summarize_weights, in_axes=(0, None))
 
     def add(place: Array, so_far: objectives.WeightSummary) -> objectives.WeightSummary:
         rng = jax.random.fold_in(key, place)
-        log_w = model.log_weights(variables, rng, batch, names, (), chunk)
+        log_w = jnp.stack([w(model, variables, rng, batch, of, given, chunk) for w in kinds])
         used = jnp.arange(chunk) < num_samples - place * chunk
-        return objectives.merge_summaries(so_far, objectives.summarize_weights(log_w, used))
+        return objectives.merge_summaries(so_far, summarize(log_w, used))
 
-    nothing = jnp.zeros((chunk, batch["weight"].shape[0]))
-    start = objectives.summarize_weights(nothing, jnp.zeros(chunk, bool))
+    nothing = jnp.zeros((len(kinds), chunk, batch["weight"].shape[0]))
+    start = summarize(nothing, jnp.zeros(chunk, bool))
     total = jax.lax.fori_loop(0, (num_samples + chunk - 1) // chunk, add, start)
     return total.log_mean, total.effective_sample_size / total.count, total.variance
 
 
-def _asked(names: Names) -> Iterable[tuple[str, Names]]:
-    yield "joint", names
-    for name in names:
-        yield f"marginal/{name}", (name,)
+def _own(model: Any, variables: Variables, rng: Array, batch: Batch, of, given, count) -> Array:
+    """log p(x, z) / q(z | x) of what is present."""
+    del of, given
+    names = tuple(spec.name for spec in model.specs)
+    return model.log_weights(variables, rng, batch, names, (), count)
+
+
+def _marginal(
+    model: Any, variables: Variables, rng: Array, batch: Batch, of, given, count
+) -> Array:
+    """log p(x_of, z) / q(z | x)."""
+    nothing = jnp.zeros_like(given)
+    return model.log_weights_from_all(variables, rng, batch, of, nothing, count)
+
+
+def _conditional(
+    model: Any, variables: Variables, rng: Array, batch: Batch, of, given, count
+) -> Array:
+    """log p(x_of | z) q(z | x_given) / q(z | x)."""
+    return model.log_weights_from_all(variables, rng, batch, of, given, count)
 
 
 def _any(present: dict[str, np.ndarray], names: Names) -> np.ndarray:

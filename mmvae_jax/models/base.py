@@ -245,12 +245,55 @@ class MultimodalVAE(Modalities, abc.ABC):
             log_px = self.log_px(variables, batch, spec, shared, code)
             log_w += jnp.where(scored[index][None], log_px, 0.0)
             if code is not None:
-                space = self.private_space(spec)
-                ratio = space.prior_log_prob(code) - space.log_prob(
-                    posterior.private[spec.name], code
-                )
+                ratio = self._private_ratio(spec, posterior, code)
                 log_w += jnp.where(observed[index][None], ratio, 0.0)
         return log_w
+
+    def log_weights_from_all(
+        self,
+        variables: Variables,
+        rng: PRNGKey,
+        batch: Batch,
+        of: Array,
+        given: Array,
+        num_samples: int,
+    ) -> Array:
+        """log p(x_of | z, w) p(w) q(z | x_given) / q(z, w | x), z and w from q(z, w | x), [K, B].
+
+        What is drawn from is always the posterior given everything present. Where nothing is given
+        q(z | x_given) is p(z), and these are the log-weights of log p(x_of) or, of everything,
+        log p(x); else those of log p(x_of | x_given), with q(z | x_given) in place of
+        p(z | x_given) (Wu & Goodman 2018, suppl., table 2: marginal, joint, conditional).
+
+        Args:
+          variables: Flax collections.
+          rng: key.
+          batch: a prepared batch.
+          of: bool [M], the modalities that are scored; only present ones count.
+          given: bool [M], none of them scored.
+          num_samples: K.
+        """
+        posterior = self.encode(variables, batch)
+        shared, private = self.sample_posterior(variables, rng, batch, None, num_samples)
+        background = {
+            spec.name: batch["present"][spec.name] & given[index]
+            for index, spec in enumerate(self.specs)
+        }
+        some = self.encode(variables, {**batch, "present": background})
+        log_w = self.shared_log_prob(some, shared) - self.shared_log_prob(posterior, shared)
+        scored = self.present(batch) & of[:, None]
+        for index, spec in enumerate(self.specs):
+            code = private.get(spec.name)
+            score = self.log_px(variables, batch, spec, shared, code)
+            if code is not None:
+                score += self._private_ratio(spec, posterior, code)
+            log_w += jnp.where(scored[index][None], score, 0.0)
+        return log_w
+
+    def _private_ratio(self, spec: ModalitySpec, posterior: Posterior, code: Array) -> Array:
+        """log p(w) - log q(w | x) of private codes [K, B, W], giving [K, B]."""
+        space = self.private_space(spec)
+        return space.prior_log_prob(code) - space.log_prob(posterior.private[spec.name], code)
 
     def shared_log_prob(self, posterior: Posterior, shared: Array) -> Array:
         """log of the uniform mixture of living strata at codes [..., B, D], giving [..., B]."""

@@ -151,6 +151,18 @@ class MEME(MultimodalVAE):
             "there is no likelihood to estimate"
         )
 
+    def log_weights_from_all(
+        self,
+        variables: Variables,
+        rng: PRNGKey,
+        batch: Batch,
+        of: Array,
+        given: Array,
+        num_samples: int,
+    ) -> Array:
+        """Not to be had either."""
+        return self.log_weights(variables, rng, batch, (), (), num_samples)
+
     # --- objective ----------------------------------------------------------------------------
 
     def loss(

@@ -201,6 +201,11 @@ class FakeModel:
         values = -jnp.arange(1.0, num_samples + 1)[:, None]
         return jnp.broadcast_to(values, (num_samples, batch["weight"].shape[0]))
 
+    def log_weights_from_all(self, params, rng, batch, of, given, num_samples):
+        """The same; twice that where anything is given."""
+        twice = 1.0 + given.any().astype(jnp.float32)
+        return twice * self.log_weights(params, rng, batch, None, None, num_samples)
+
 
 class NearestImage(ImageNet):
     """A judge that is always right: the class of the nearest prototype, of images."""

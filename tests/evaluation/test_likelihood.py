@@ -8,22 +8,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import special
+from scipy import special, stats
 
-from mmvae_jax import data, models
-from mmvae_jax.evaluation import Context, Settings, likelihood
+from mmvae_jax import data, evaluation, models
+from mmvae_jax.evaluation import Context, Settings, likelihood, likelihood_sets
 from mmvae_jax.models.latents import LatentSpace
 from mmvae_jax.models.mvae import MVAE
+from mmvae_jax.types import UserError
 from tests.evaluation import fakes
 from tests.models import worlds
 
 ROWS, SAMPLES = 7, 3000
-LABELS = {
-    "joint": ("m0", "m1"),
-    "marginal/m0": ("m0",),
-    "marginal/m1": ("m1",),
-    "conditional/m0|m1": None,
-    "conditional/m1|m0": None,
+# What each number is estimated from.
+PARTS = {
+    "joint": ("joint",),
+    "marginal/m0": ("marginal/m0",),
+    "marginal/m1": ("marginal/m1",),
+    "conditional/m0|m1": ("joint", "marginal/m1"),
+    "conditional/m1|m0": ("joint", "marginal/m0"),
 }
 
 
@@ -63,16 +65,15 @@ def wide_posteriors(params):
     return {**params, "encoder": encoder}
 
 
-def check(found, exact, rows):
+def check(found, exact, rows, parts=PARTS):
     """Means over the rows that count, within 5 errors of importance sampling."""
     for label, log_p in exact.items():
         result = found[f"log_likelihood/{label}"]
         counted = rows[label]
         assert result.n == counted.sum()
-        names = LABELS[label]
-        parts = [label] if names else ["joint", f"marginal/{label[-2:]}"]
         noise = sum(
-            (1 / found[f"effective_sample_fraction/{part}"].value - 1) / SAMPLES for part in parts
+            (1 / found[f"effective_sample_fraction/{part}"].value - 1) / SAMPLES
+            for part in parts[label]
         )
         margin = 5 * np.sqrt(noise / result.n) + 1e-3
         assert margin < 0.3, label
@@ -108,7 +109,7 @@ def test_against_a_closed_form_where_rows_have_gaps():
     values = joint, first, second, joint - second, joint - first
     rows = m0 | m1, m0, m1, m0 & m1, m0 & m1
     found = likelihood.log_likelihoods(given)
-    check(found, dict(zip(LABELS, values, strict=True)), dict(zip(LABELS, rows, strict=True)))
+    check(found, dict(zip(PARTS, values, strict=True)), dict(zip(PARTS, rows, strict=True)))
     assert "S = 3000" in found["log_likelihood/joint"].how
     assert found["log_likelihood/joint"].how.endswith("error over all test rows")
     assert {name.split("/", 1)[0] for name in found} == {
@@ -119,7 +120,7 @@ def test_against_a_closed_form_where_rows_have_gaps():
 
 
 def test_against_quadrature_of_one_latent_dimension():
-    """Decoders that are not linear."""
+    """Decoders that are not linear: log p, and what the draws behind it are worth."""
     model = MVAE(specs=worlds.specs(2, hidden=(5,)), shared=LatentSpace(1))
     params = wide_posteriors(worlds.random_params(model, seed=1))
     given = context(model, params)
@@ -129,19 +130,121 @@ def test_against_quadrature_of_one_latent_dimension():
     @jax.jit
     def scores(batch):
         codes = jnp.broadcast_to(grid[:, None, None], (grid.size, ROWS, 1))
-        return [model.log_px({"params": params}, batch, s, codes, None) for s in model.specs]
+        found = [model.log_px({"params": params}, batch, s, codes, None) for s in model.specs]
+        sides = (None, ("m0",), ("m1",))
+        shared = [model.encode({"params": params}, batch, side).shared for side in sides]
+        return found, [jax.tree.map(lambda x: x[0, :, 0], one) for one in shared]
 
-    first, second = (np.asarray(log_px, np.float64) for log_px in scores(batch))
+    (first, second), posteriors = jax.device_get(scores(batch))
     z = np.asarray(grid, np.float64)[:, None]
-    log_prior = -0.5 * z**2 - 0.5 * np.log(2 * np.pi) + np.log(z[1] - z[0])
+    step = np.log(z[1] - z[0])
+    log_prior = stats.norm.logpdf(z)
+    log_all, log_first, log_second = (
+        stats.norm.logpdf(z, np.float64(q["loc"]), np.float64(q["scale"])) for q in posteriors
+    )
 
-    def integral(log_px):
-        return special.logsumexp(log_px + log_prior, 0)
+    def integral(log_density):
+        return special.logsumexp(log_density + step, 0)
 
-    joint, first, second = integral(first + second), integral(first), integral(second)
-    values = joint, first, second, joint - second, joint - first
-    every = dict.fromkeys(LABELS, np.ones(ROWS, bool))
-    check(likelihood.log_likelihoods(given), dict(zip(LABELS, values, strict=True)), every)
+    log_p = [integral(log_px + log_prior) for log_px in (first + second, first, second)]
+    joint, one, other = log_p
+    values = joint, one, other, joint - other, joint - one
+    every = dict.fromkeys(PARTS, np.ones(ROWS, bool))
+    found = likelihood.log_likelihoods(given)
+    check(found, dict(zip(PARTS, values, strict=True)), every)
+
+    # Log-weights on the grid, and the density that is drawn from.
+    weights = {
+        "joint": (first + second + log_prior - log_all, log_all),
+        "marginal/m0": (first + log_prior - log_first, log_first),
+        "conditional/m0|m1": (first + log_second - log_all, log_all),
+        "conditional/m1|m0": (second + log_first - log_all, log_all),
+        "marginal_from_all/m0|m1": (first + log_prior - log_all, log_all),
+        "marginal_from_all/m1|m0": (second + log_prior - log_all, log_all),
+    }
+    for label, (log_w, log_q) in weights.items():
+        q = np.exp(log_q + step)
+        center = (q * log_w).sum(0)
+        variance = (q * (log_w - center) ** 2).sum(0)
+        effective = np.exp(2 * integral(log_w + log_q) - integral(2 * log_w + log_q))
+        measured = found[f"log_weight_variance/{label}"]
+        assert measured.value == pytest.approx(variance.mean(), rel=0.1), label
+        assert measured.n == ROWS and "S = 3000" in measured.how
+        measured = found[f"effective_sample_fraction/{label}"]
+        assert measured.value == pytest.approx(effective.mean(), rel=0.05), label
+
+
+def test_any_set_of_targets_given_any_other():
+    """Three modalities with gaps, against the closed form; only the sets asked for are there."""
+    model = MVAE(specs=worlds.specs(3), shared=LatentSpace(2))
+    params = wide_posteriors(worlds.random_params(model, size=0.3))
+    present = np.array([[1, 1, 0, 1, 0, 1, 1], [1, 0, 1, 1, 0, 1, 1], [1, 1, 1, 0, 1, 0, 1]], bool)
+    sets = "m2 + m0|m1, m1, m2+m0+m1,m0+m2"
+    given = context(model, params, dict(zip(model.names, present, strict=True)))
+    given = dataclasses.replace(
+        given, settings=dataclasses.replace(given.settings, likelihood_sets=sets)
+    )
+
+    def exact(*chosen):
+        """Row by row, of what is there of these modalities."""
+        wanted = np.array([name in chosen for name in model.names])[:, None] & present
+        x = given.rows.x
+        return np.array(
+            [
+                worlds.exact_log_likelihood(
+                    model, params, {name: x[name][i : i + 1] for name in x}, wanted[:, i]
+                )[0]
+                if wanted[:, i].any()
+                else 0.0
+                for i in range(ROWS)
+            ]
+        )
+
+    joint, first = exact("m0", "m1", "m2"), exact("m1")
+    values = {
+        "joint": joint,
+        "marginal/m1": first,
+        "marginal/m0+m2": exact("m0", "m2"),
+        "conditional/m0+m2|m1": joint - first,
+    }
+    rows = {
+        "joint": present.any(0),
+        "marginal/m1": present[1],
+        "marginal/m0+m2": present[0] | present[2],
+        "conditional/m0+m2|m1": (present[0] | present[2]) & present[1],
+    }
+    parts = {label: (label,) for label in values}
+    parts["conditional/m0+m2|m1"] = ("joint", "marginal/m1")
+    found = likelihood.log_likelihoods(given)
+    check(found, values, rows, parts)
+    assert {name.partition("/")[2] for name in found} == {*values, "marginal_from_all/m0+m2|m1"}
+    assert not given.skipped
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("m0,", "'' is not a set such as"),
+        ("|m0", "'|m0' is not a set such as"),
+        ("m0|", "'m0|' is not a set such as"),
+        ("m0++m1", "'m0++m1' is not a set"),
+        ("m0|m1|m2", "behind one bar"),
+        ("m0+m1|m0", "'m0' stands twice in 'm0+m1|m0'"),
+        ("m1+m1", "'m1' stands twice"),
+    ],
+)
+def test_sets_that_are_none_are_refused_before_the_data_are_read(text, line):
+    for refuse in (likelihood_sets.check, lambda text: likelihood_sets.chosen(text, ("m0", "m1"))):
+        with pytest.raises(UserError, match="likelihood_sets") as error:
+            refuse(text)
+        assert line in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_set_of_what_is_no_modality_is_refused_before_anything_is_measured():
+    config = {"evaluation": {"likelihood_sets": "m0|image"}}
+    with pytest.raises(UserError, match=r"no modality 'image', only m0, images; did you mean"):
+        evaluation.check(config, ("m0", "images"))
+    evaluation.check({"evaluation": {}}, ("m0",))
 
 
 def fake(names, **settings):
@@ -168,10 +271,17 @@ def test_as_many_estimates_as_asked_for_and_the_right_number_of_draws(monkeypatc
     assert found["log_weight_variance/joint"].value == pytest.approx(log_w.var(ddof=1), rel=1e-4)
     share = np.exp(log_w).sum() ** 2 / np.exp(2 * log_w).sum() / 7
     assert found["effective_sample_fraction/marginal/v"].value == pytest.approx(share, rel=1e-4)
-    conditional = {name for name in found if "conditional" in name}
+    conditional = {name for name in found if "likelihood/conditional" in name}
     assert conditional == {
         f"log_likelihood/conditional/{one}" for one in ("a|b+v", "b|a+v", "v|a+b")
     }
+    # Of the fake's, twice as far apart where something is given.
+    for label, factor in (("conditional", 2), ("marginal_from_all", 1)):
+        variance = found[f"log_weight_variance/{label}/a|b+v"].value
+        assert variance == pytest.approx((factor * log_w).var(ddof=1), rel=1e-4)
+        w = np.exp(factor * log_w)
+        share = found[f"effective_sample_fraction/{label}/a|b+v"].value
+        assert share == pytest.approx(w.sum() ** 2 / (w**2).sum() / 7, rel=1e-4)
     assert not given.skipped
 
 

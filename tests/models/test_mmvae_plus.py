@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import linalg, stats
 
 from mmvae_jax import models, objectives
 from mmvae_jax.models.importance import BOUNDS
@@ -123,6 +123,47 @@ def test_likelihood_with_private_codes_of_a_modality_that_is_not_given():
     error = weight.std(0) / np.sqrt(weight.shape[0])
     expected = exact_log_likelihood(model, variables, batch["x"])
     assert np.all(error < 0.15)
+    np.testing.assert_array_less(np.abs(estimate - expected), 4 * error + 1e-3)
+
+
+def predictive(variables, names, x, loc, scale) -> np.ndarray:
+    """log of the integral of p(x_names | u, w) p(w) over N(u; loc, scale) of each row, [B]."""
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"]["decoder"])
+    layers = [params[name]["Dense_0"] for name in names]
+    shared = np.concatenate([layer["kernel"][1:] for layer in layers], 1)  # [D, sizes]
+    own = [np.outer(layer["kernel"][0], layer["kernel"][0]) for layer in layers]
+    fixed = linalg.block_diag(*own) + NOISE**2 * np.eye(shared.shape[1])
+    bias = np.concatenate([layer["bias"] for layer in layers])
+    data = np.concatenate([np.asarray(x[name], np.float64) for name in names], 1)
+    return np.array(
+        [
+            stats.multivariate_normal(
+                m @ shared + bias, shared.T @ np.diag(s**2) @ shared + fixed
+            ).logpdf(row)
+            for m, s, row in zip(loc, scale, data, strict=True)
+        ]
+    )
+
+
+@pytest.mark.parametrize("given", [(), ("m1",)])
+def test_weights_of_draws_from_all_recover_marginals_and_what_one_posterior_predicts(given):
+    """m0 and m2 with private codes; draws of u are from the mixture of all three encoders."""
+    model = build(3, private=1)
+    batch = make_batch(model)
+    variables = widened(model.init(jax.random.key(1), batch))
+    loc, scale = np.zeros((ROWS, 3)), np.ones((ROWS, 3))  # p(u)
+    if given:
+        expert = jax.tree.map(
+            lambda p: np.asarray(p[1], np.float64), model.encode(variables, batch, given).shared
+        )
+        loc, scale = expert["loc"], expert["scale"]
+    sides = (np.array([name in side for name in model.names]) for side in (("m0", "m2"), given))
+    log_w = model.log_weights_from_all(variables, jax.random.key(2), batch, *sides, 40_000)
+    estimate = np.asarray(objectives.iwae(log_w))
+    weight = np.exp(np.asarray(log_w, np.float64) - estimate[None])
+    error = weight.std(0) / np.sqrt(weight.shape[0])
+    assert np.all(error < 0.1)
+    expected = predictive(variables, ("m0", "m2"), batch["x"], loc, scale)
     np.testing.assert_array_less(np.abs(estimate - expected), 4 * error + 1e-3)
 
 
