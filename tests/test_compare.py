@@ -15,6 +15,7 @@ from mmvae_jax.comparison import formats, published
 from mmvae_jax.comparison.metrics import metric
 from mmvae_jax.comparison.runs import read
 from mmvae_jax.comparison.table import Cell, best
+from mmvae_jax.data import celeba
 from mmvae_jax.types import UserError
 
 COHERENCE = "coherence/conditional/mean"
@@ -219,6 +220,77 @@ def test_binary_images_stand_beside_published_ones_if_they_are_drawn_anew(tmp_pa
         run = write_run(tmp_path / kind, {name: -90.0}, how=how, data=data, model__name="mvae")
         found[kind] = [entry.value for entry in published.find(read(run), name)]
     assert found == {"none": [-90.851], "threshold": [], "dynamic": [-86.278]}
+
+
+def shown(folder, metric, how="", **settings):
+    """The papers' numbers beside a result of such a run."""
+    run = write_run(folder, {metric: 0.5}, how=how, **settings)
+    return [entry.value for entry in published.find(read(run), metric)]
+
+
+def test_the_mvae_papers_estimates_stand_beside_its_own_likelihoods(tmp_path):
+    """One modality of attributes or 18, the paper's crop, Bernoulli pixels."""
+    how = "importance sampling, S = 5000 draws from q, nats; error over all test rows"
+    each = "+".join(celeba.ATTRIBUTES)
+    faces = {"name": "celeba", "crop": "mvae", "attributes": "one"}
+    cases = [
+        ("log_likelihood/conditional/image|attributes", faces, {}, [-6235.368]),
+        ("log_weight_variance/marginal_from_all/image|attributes", faces, {}, [73.871]),
+        ("log_weight_variance/joint", {**faces, "attributes": "each"}, {}, [71.953]),
+        (
+            f"log_weight_variance/conditional/image|{each}",
+            {**faces, "attributes": "each"},
+            {},
+            [71.603],
+        ),
+        ("log_weight_variance/joint", {**faces, "crop": "mopoe"}, {}, []),
+        ("log_weight_variance/joint", faces, {"model__likelihood": "laplace"}, []),
+        ("log_weight_variance/joint", faces, {"model__likelihood": "bernoulli"}, [74.968]),
+        (
+            "log_weight_variance/joint",
+            faces,
+            {"model__modalities": {"image": {"likelihood": "normal"}}},
+            [],
+        ),
+        ("log_likelihood/conditional/image|text", {"name": "multimnist"}, {}, [-147.009]),
+        ("classification/attributes/f1", faces, {}, [0.514]),
+    ]
+    for index, (name, data, settings, values) in enumerate(cases):
+        folder = tmp_path / str(index)
+        found = shown(folder, name, how, data=data, model__name="mvae", **settings)
+        assert found == values, (name, data, settings)
+
+
+def test_correlations_stand_beside_those_with_word_vectors_of_a_file(tmp_path):
+    metric = "cca/cross/caption|image"
+    birds = {"name": "cub", "partial": "always", "always": "caption", "observed": 0.25}
+    said = "pairs, ridge 0.0001; image: {}; captions: {} of vectors of {}; error over test rows"
+    for index, (image, mean, of, values) in enumerate(
+        [
+            ("itself", "plain mean", "1500 of 1590 words from wiki.vec", [0.048]),
+            ("itself", "weighted mean", "1500 of 1590 words from wiki.vec", []),
+            ("the last hidden layer", "plain mean", "1500 of 1590 words from wiki.vec", []),
+            ("itself", "plain mean", "near words in 500 training captions", []),
+        ]
+    ):
+        how = said.format(image, mean, of)
+        folder = tmp_path / str(index)
+        assert shown(folder, metric, how, data=birds, model__name="meme") == values, how
+
+
+def test_numbers_given_several_modalities_and_of_instances(tmp_path):
+    poly, pair = {"name": "polymnist", "num_modalities": 5}, {"name": "mnist_svhn"}
+    assert shown(tmp_path / "a", "coherence/given/3", data=poly, model__name="mopoe") == [0.81]
+    metric = "coherence/instance/joint/own"
+    found = shown(tmp_path / "b", metric, data=pair, model__name="dmvae")
+    assert found == [pytest.approx((0.9583 + 0.9054) / 2)]
+    metric = "mutual_information_score/reconstruction/svhn"
+    missing = {**pair, "partial": "always", "always": "svhn", "observed": 0.0625}
+    assert shown(tmp_path / "c", metric, data=missing, model__name="meme") == [0.134]
+    # One that is not legible.
+    assert not shown(
+        tmp_path / "d", metric, data={**missing, "observed": 0.125}, model__name="meme"
+    )
 
 
 def test_validation_results_have_their_own_file(tmp_path):

@@ -64,7 +64,7 @@ def test_a_column_for_each_fraction_a_row_for_each_recipe(runs, capsys):
     ]
     assert [column.best for column in table.columns] == [[True, False], [False] * 2, [True, False]]
     printed = [[entry.value for entry in cell] for cell in table.columns[0].paper]
-    assert printed == [[0.917], [0.579]]
+    assert printed == [[0.917], [0.579, 0.625]]
     assert [entry.value for entry in table.columns[2].paper[0]] == [0.981]
     assert not any("different steps" in note for note in table.notes)
     text = capsys.readouterr().out
