@@ -110,6 +110,8 @@ def test_a_class_has_no_private_code(name, dataset):
         ("data.always", 1, "must be of type str"),
         ("data.labels_per_class", -1, "at least 0"),
         ("evaluation.metrics", "bound/tset", "did you mean 'bound/test'?"),
+        ("evaluation.likelihood_sets", "m0, m1|m1", "'m1' stands twice in 'm1|m1'"),
+        ("evaluation.likelihood_sets", 3, "must be of type str"),
         ("evaluation.word_vectors", "no.vec", "must be the name of a file that is there, or empty"),
         ("evaluation.sentence_vectors", "means", "did you mean 'mean'?"),
         ("evaluation.probe_codes", "mean", "did you mean 'means'?"),

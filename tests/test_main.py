@@ -317,3 +317,10 @@ def test_fewer_rows_than_none(tmp_path, refused_here):
     line = refused_here(*config, f"--workdir={tmp_path / 'run'}")
     assert "config.data.num_train = -1" in line and "at least 0" in line
     assert not list(tmp_path.iterdir())
+
+
+def test_a_likelihood_of_what_is_no_modality_is_refused_before_training(tmp_path, refused_here):
+    asked = "--config.evaluation.likelihood_sets=m0+m1|m7"
+    line = refused_here(*TINY_FLAGS, asked, f"--workdir={tmp_path / 'run'}")
+    assert "there is no modality 'm7', only m0, m1" in line
+    assert not list(tmp_path.iterdir())

@@ -30,6 +30,7 @@ from mmvae_jax.evaluation.result import NotApplicable, Result, mean
 from mmvae_jax.types import Array, Batch, Variables
 
 _CODES = 4096  # decoded at once: draws in one step times the rows of a batch
+_FAMILIES = ("log_likelihood", "effective_sample_fraction", "log_weight_variance")
 
 
 # (model, variables, key, batch, of [M], given [M], K) to log-weights [K, B].
@@ -94,7 +95,7 @@ def log_likelihoods(context: Context) -> dict[str, Result]:
         raise NotApplicable(f"no {settings.split} row has anything present")
     if len(names) < 2:
         context.skipped["log_likelihood/conditional"] = "there is one modality only"
-    return results
+    return dict(sorted(results.items(), key=_family))
 
 
 def _of_weights(label: str, values: Estimate, counted: np.ndarray, how: str) -> dict[str, Result]:
@@ -215,6 +216,11 @@ def _conditional(
 ) -> Array:
     """log p(x_of | z) q(z | x_given) / q(z | x)."""
     return model.log_weights_from_all(variables, rng, batch, of, given, count)
+
+
+def _family(item: tuple[str, Result]) -> int:
+    """Likelihoods come first in the table of results, then what their draws are worth."""
+    return _FAMILIES.index(item[0].partition("/")[0])
 
 
 def _any(present: dict[str, np.ndarray], names: Names) -> np.ndarray:

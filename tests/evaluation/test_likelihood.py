@@ -112,11 +112,11 @@ def test_against_a_closed_form_where_rows_have_gaps():
     check(found, dict(zip(PARTS, values, strict=True)), dict(zip(PARTS, rows, strict=True)))
     assert "S = 3000" in found["log_likelihood/joint"].how
     assert found["log_likelihood/joint"].how.endswith("error over all test rows")
-    assert {name.split("/", 1)[0] for name in found} == {
-        "log_likelihood",
-        "effective_sample_fraction",
-        "log_weight_variance",
-    }
+    families = [name.partition("/")[0] for name in found]
+    assert (
+        families
+        == ["log_likelihood"] * 5 + ["effective_sample_fraction"] * 7 + ["log_weight_variance"] * 7
+    )
 
 
 def test_against_quadrature_of_one_latent_dimension():
