@@ -15,12 +15,12 @@ import numpy as np
 
 from mmvae_jax import data, models, objectives
 from mmvae_jax.evaluation.context import Context, Settings, first_rows, stream
+from mmvae_jax.evaluation.decoding import codes_at_once
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
 from mmvae_jax.types import Array, Batch, Variables
 
 _VALIDATION_ROWS = 1000
 _VALIDATION_SAMPLES = 4  # at most: it runs again and again while training waits
-_CODES = 4096  # codes decoded at once: K times the rows of a batch stays below this
 
 
 def test_bound(context: Context) -> dict[str, Result]:
@@ -30,7 +30,7 @@ def test_bound(context: Context) -> dict[str, Result]:
     parts = [
         _bound(context.model, samples, context.variables, seed, np.uint32(index), batch)
         for index, batch in enumerate(
-            context.batches(context.rows, _rows(context.settings.batch_size, samples))
+            context.batches(context.rows, _rows(context.model, context.settings, samples))
         )
     ]
     bound = np.concatenate([np.asarray(values) for values, _ in parts])
@@ -68,7 +68,7 @@ def validation_bound(
     settings = Settings.from_config(config.get("evaluation", config))
     samples = min(settings.bound_samples, _VALIDATION_SAMPLES)
     split = first_rows(dataset.splits["validation"], _VALIDATION_ROWS)
-    size = min(_rows(settings.batch_size, samples), max(len(split), 1))
+    size = min(_rows(model, settings, samples), max(len(split), 1))
     stored = list(data.batches(split, size))
     seed = np.array([settings.seed, 0], np.uint32)
 
@@ -92,8 +92,9 @@ def _on_host(parts: list[tuple[Array, Array]]) -> list[tuple[np.ndarray, np.ndar
     return [(np.asarray(values), np.asarray(weight)) for values, weight in parts]
 
 
-def _rows(batch_size: int, samples: int) -> int:
-    return max(1, min(batch_size, _CODES // samples))
+def _rows(model: Any, settings: Settings, samples: int) -> int:
+    """Rows in a batch: K times as many codes are decoded at once."""
+    return max(1, min(settings.batch_size, codes_at_once(model.specs) // samples))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -20,12 +20,11 @@ import numpy as np
 from mmvae_jax.evaluation.classifiers import classify
 from mmvae_jax.evaluation.coherence import Networks, split_judges
 from mmvae_jax.evaluation.context import Context, first_rows, labelled, stream
-from mmvae_jax.evaluation.decoding import decoder_mean, draws_given
+from mmvae_jax.evaluation.decoding import codes_at_once, decoder_mean, draws_given
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean_of_cells
 from mmvae_jax.types import Array, Batch, Variables
 
 _ROWS = 500  # at most
-_CODES = 4096  # of one target, decoded at once
 
 PRIVATE = ("own", "prior")
 SHARED = ("self", "joint", "cross")
@@ -74,8 +73,9 @@ def _hits(context: Context, judges: Mapping[str, Any]) -> tuple[np.ndarray, np.n
     """(whether the class is right [2, M + 1, targets, N], weight [M + 1, targets, N])."""
     networks, weights = split_judges(judges)
     rows = first_rows(context.rows, _ROWS)
-    codes = len(PRIVATE) * (len(context.names) + 1)
-    size = max(1, min(context.settings.batch_size, _CODES // codes))
+    codes = codes_at_once(context.model.specs)
+    cells = len(PRIVATE) * (len(context.names) + 1)
+    size = max(1, min(context.settings.batch_size, codes // cells))
     seed = context.seed_for("coherence/instance")
     parts = [
         _judged(context.model, networks, context.variables, weights, seed, np.uint32(i), batch)

@@ -19,11 +19,10 @@ import numpy as np
 from mmvae_jax.evaluation.classifiers import classify
 from mmvae_jax.evaluation.coherence import Networks, by_class, split_judges
 from mmvae_jax.evaluation.context import Context, first_rows, labelled, stream
-from mmvae_jax.evaluation.decoding import decoder_mean, draws_given
+from mmvae_jax.evaluation.decoding import codes_at_once, decoder_mean, draws_given
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean_of_cells
 from mmvae_jax.types import Array, Batch, Variables
 
-_CODES = 4096  # of one target, decoded at once
 _MOST_MODALITIES = 7  # with 120 subsets; their number doubles with every further one
 
 Subsets = tuple[tuple[str, ...], ...]
@@ -82,7 +81,8 @@ def _hits(context: Context, subsets: Subsets) -> tuple[np.ndarray, np.ndarray]:
     """(whether the class is right, weight), both [subsets, M targets, N]."""
     networks, weights = split_judges(context.judges)
     rows = first_rows(context.rows, context.settings.coherence_subsets or len(context.rows))
-    size = max(1, min(context.settings.batch_size, _CODES // len(subsets)))
+    codes = codes_at_once(context.model.specs)
+    size = max(1, min(context.settings.batch_size, codes // len(subsets)))
     seed = context.seed_for("coherence/given")
     parts = [
         _judged(

@@ -16,12 +16,12 @@ import numpy as np
 
 from mmvae_jax.evaluation.coherence import error_of_mean
 from mmvae_jax.evaluation.context import Context, first_rows, stream
+from mmvae_jax.evaluation.decoding import codes_at_once
 from mmvae_jax.evaluation.result import NotApplicable, Result
 from mmvae_jax.types import Array, Batch, Variables
 
 _DRAWS = 8  # K
 _ROWS = 500  # at most
-_CODES = 4096  # decoded at once
 
 
 def conditional_diversity(context: Context) -> dict[str, Result]:
@@ -68,7 +68,8 @@ def conditional_diversity(context: Context) -> dict[str, Result]:
 def _variances(context: Context) -> tuple[np.ndarray, np.ndarray]:
     """(variance between draws [M sources, M targets, N], weight [M sources, N])."""
     rows = first_rows(context.rows, _ROWS)
-    size = max(1, min(context.settings.batch_size, _CODES // _DRAWS))
+    codes = codes_at_once(context.model.specs)
+    size = max(1, min(context.settings.batch_size, codes // _DRAWS))
     found, counted = [], []
     for source in context.names:
         seed = context.seed_for(f"diversity/conditional/{source}")

@@ -25,11 +25,11 @@ import numpy as np
 from mmvae_jax import objectives
 from mmvae_jax.evaluation import likelihood_sets
 from mmvae_jax.evaluation.context import Context, first_rows, stream
+from mmvae_jax.evaluation.decoding import codes_at_once
 from mmvae_jax.evaluation.likelihood_sets import Asked, Names
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
 from mmvae_jax.types import Array, Batch, Variables
 
-_CODES = 4096  # decoded at once: draws in one step times the rows of a batch
 _FAMILIES = ("log_likelihood", "effective_sample_fraction", "log_weight_variance")
 
 
@@ -136,8 +136,9 @@ def _over_rows(
 ) -> list[Estimate]:
     """The estimate of every kind of log-weights, in batches of rows; the purpose is a seed."""
     settings = context.settings
-    size = min(settings.batch_size, _CODES)
-    chunk = min(settings.likelihood_samples, max(1, _CODES // min(size, len(rows))))
+    codes = codes_at_once(context.model.specs)
+    size = min(settings.batch_size, codes)
+    chunk = min(settings.likelihood_samples, max(1, codes // min(size, len(rows))))
     seed = context.seed_for(f"log_likelihood/{purpose}")
     sides = [np.array([name in side for name in context.names]) for side in one]
     parts = [
