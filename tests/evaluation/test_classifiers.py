@@ -168,6 +168,13 @@ def test_the_workdir_keeps_what_the_users_cache_refuses(tmp_path, caplog, monkey
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
+def test_of_several_processes_one_writes(tmp_path, monkeypatch):
+    first = obtain(fakes.dataset(), "v", tmp_path / "first")
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    assert same(first, obtain(fakes.dataset(), "v", tmp_path / "second"))
+    assert [path.name for path in tmp_path.iterdir()] == ["first"]
+
+
 def test_two_runs_that_write_at_once_leave_a_whole_file(tmp_path):
     """Sixteen writers of two contents, and readers beside them, that see one or the other."""
     path = cache.path_for(tmp_path, "judge", "key")
