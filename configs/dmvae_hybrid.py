@@ -2,10 +2,11 @@
 
     python -m mmvae_jax.main --config=configs/dmvae_hybrid.py
 
-trains on the embedded `polydigits`, sized for two CPU cores, where what images share is one of ten
-classes that nobody tells the model. It does not find them yet: private codes take everything and
-conditional coherence is 0.096, which is chance (one seed; 0.1 with two private dimensions and
-kappa = 4 as well).
+trains on the embedded `polydigits`, sized for two CPU cores: conditional coherence 0.832, bound
+1185 nats (one seed). What images share there are eight Gaussian dimensions beside one of ten
+classes that nobody tells the model, and it does not use the class: ``entropy/*`` stays at log 10.
+With classes alone, one of ten or ten of ten, private codes take everything and coherence is chance
+(0.096 and 0.105; two private dimensions and kappa = 4 do not help). Labels make the class used:
 
     python -m mmvae_jax.main --config=configs/dmvae_hybrid.py:dataset=mnist_labels,paired=0.002 \
         --config.data.dir=MNIST_FOLDER
@@ -13,7 +14,7 @@ kappa = 4 as well).
 is learning from few labels: of the 50,000 training images 0.2 % come with their label, the other
 images and labels each for themselves. ``classification/accuracy`` is that of the label decoded from
 the image: 0.934 +- 0.004 of the test images over three subsets, 0.857 +- 0.039 where 0.1 % have
-their label, 0.952 +- 0.002 where 1 % have it, and 0.981 where all do (one run).
+their label, 0.952 +- 0.002 where 1 % have it, and 0.981 +- 0.001 where all do.
 `--config.evaluation.split=validation` judges on held-out training images, which is where choices
 belong; `--config.data.seed` draws other labels.
 
@@ -68,8 +69,8 @@ def get_config(arg: str | None = None) -> ConfigDict:
         recipe = {"tuned": _tuned, "paper": _as_printed}
         common.choose("recipe", args.recipe, recipe)(config, args.paired)
     else:
-        recipe = {"tuned": _shared_class, "paper": common.unchanged}
-        common.choose("recipe", args.recipe, recipe)(config)
+        # Without labels nothing is tuned: both are the objective as printed.
+        common.choose("recipe", args.recipe, dict.fromkeys(("tuned", "paper")))
         common.adapt(
             config,
             otherwise=_for_two_cores,
@@ -117,15 +118,9 @@ def _as_printed(config: ConfigDict, paired: float) -> None:
     config.model.modalities.label.weight = 10.0
 
 
-def _shared_class(config: ConfigDict) -> None:
-    """A private code that is dear enough to leave the class to the shared one."""
-    config.objective.private_kl_weight = 2.0
-
-
 def _for_two_cores(config: ConfigDict) -> None:
-    """Images in a few minutes; what captions say is more than one of ten."""
-    shared = 16 if config.data.name == "captioned_shapes" else 0
-    common.for_two_cores(config, shared_dim=shared, private_dim=4)
+    """The continuous model's sizes; nobody tells the class, and alone it would stay unused."""
+    common.for_two_cores(config, private_dim=2)
 
 
 def _class_pairs(config: ConfigDict) -> None:
