@@ -36,7 +36,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
 
@@ -73,6 +73,7 @@ def refused_here(monkeypatch, capsys):
     logging.getLogger("mmvae_jax").setLevel(logging.NOTSET)
 
 
+@pytest.mark.slow
 def test_the_default_job_from_data_to_pictures_and_back(tmp_path):
     """Shortened: train, run again, evaluate, impute, sample, and refuse another config's run."""
     workdir = tmp_path / "run"
@@ -172,11 +173,19 @@ def test_the_default_job_from_data_to_pictures_and_back(tmp_path):
         (("--mode=sample", "--output=x.npz", "--num_samples=0"), "num_samples"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(tmp_path, arguments, said):
+def test_bad_input_is_one_line_and_status_2(tmp_path, refused_here, arguments, said):
     named = any(argument.startswith("--workdir") for argument in arguments)
     workdir = () if named else (f"--workdir={tmp_path / 'run'}",)
-    assert said in refused(*arguments, *workdir)
+    assert said in refused_here(*arguments, *workdir)
     assert not list(tmp_path.iterdir())  # nothing was begun
+
+
+def test_bad_input_is_one_line_and_status_2_of_the_process(tmp_path):
+    workdir = f"--workdir={tmp_path / 'run'}"
+    line = refused("--config=configs/mmvae_plus.py", "--config.batch_size=many", workdir)
+    assert "batch_size" in line
+    assert "confg" in refused("--confg=x", workdir)
+    assert not list(tmp_path.iterdir())
 
 
 # --- a run that cannot be evaluated; in this process, which has JAX already ----------------------
