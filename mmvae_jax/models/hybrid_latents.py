@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from mmvae_jax import distributions, experts
-from mmvae_jax.models.latents import LatentSpace, Parameters
+from mmvae_jax.models.latents import LatentSpace, Parameters, align
 from mmvae_jax.types import Array, PRNGKey
 
 
@@ -161,6 +161,19 @@ class HybridLatents:
         ]
         normal = self.normals.factor_log_prob(parameters, z[..., self.num_logits :])
         return jnp.concatenate([*densities, normal], axis=-1)
+
+    def factor_kl(self, q: Parameters, p: Parameters) -> Array:
+        """KL(q || p) of each factor, [..., num_factors]; of a categorical that of its classes.
+
+        This is less than the KL of the Concretes, which has no closed form: the largest coordinate
+        of a Concrete is a draw of the class, at any temperature.
+        """
+        divergences = []
+        for ours, theirs in zip(self._by_run(q), self._by_run(p), strict=True):
+            log_q, log_p = jax.nn.log_softmax(ours), jax.nn.log_softmax(theirs)
+            log_p = align(log_p, log_q.ndim)
+            divergences.append((jnp.exp(log_q) * (log_q - log_p)).sum(-1))
+        return jnp.concatenate([*divergences, self.normals.factor_kl(q, p)], axis=-1)
 
     def log_prob(self, parameters: Parameters, z: Array) -> Array:
         """Log-density of codes z [..., D], [...]; parameters have z's trailing axes."""

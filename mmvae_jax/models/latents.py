@@ -129,12 +129,16 @@ class LatentSpace:
         )
         return {"loc": loc, "scale": scale}
 
-    def kl(self, q: Parameters, p: Parameters) -> Array:
-        """KL(q || p) summed over D in closed form, [...]; ranks are aligned."""
+    def factor_kl(self, q: Parameters, p: Parameters) -> Array:
+        """KL(q || p) of each coordinate in closed form, [..., D]; ranks are aligned."""
         ndim = max(q["loc"].ndim, p["loc"].ndim)
         arrays = (align(x, ndim) for x in (q["loc"], q["scale"], p["loc"], p["scale"]))
         kl = distributions.normal_kl if self.family == "normal" else distributions.laplace_kl
-        return kl(*arrays).sum(-1)
+        return kl(*arrays)
+
+    def kl(self, q: Parameters, p: Parameters) -> Array:
+        """KL(q || p) summed over D in closed form, [...]; ranks are aligned."""
+        return self.factor_kl(q, p).sum(-1)
 
     def prior_kl(self, q: Parameters) -> Array:
         """KL(q || standard prior) summed over D in closed form, [...]."""

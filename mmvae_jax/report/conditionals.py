@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from mmvae_jax.data.items import as_data
 from mmvae_jax.report import programs
-from mmvae_jax.report.sheets import in_lines, inputs, likeliest, table
-from mmvae_jax.report.style import Panel, as_rgb, plain, sheet, short
+from mmvae_jax.report.sheets import inputs, likeliest, table
+from mmvae_jax.report.style import Panel, as_rgb, in_lines, plain, sheet, short
 from mmvae_jax.report.view import NothingToShow, View
 from mmvae_jax.types import ModalitySpec
 
@@ -31,7 +31,7 @@ def conditional(view: View) -> Figure:
     draw = _given_beside_draws if view.texts else _panel
     panels = [draw(view, (source,), view.images) for source in view.dataset.specs]
     title = f"Conditional generation: {programs.DRAWS} draws of each target"
-    return sheet(title, _lines(view, panels), view.note)
+    return sheet(title, in_lines(panels), view.note)
 
 
 def conditional_pairs(view: View) -> Figure:
@@ -51,11 +51,7 @@ def conditional_pairs(view: View) -> Figure:
     ]
     left_out = f"the first {_MOST_PAIRS} of {len(pairs)} pairs" if len(pairs) > len(panels) else ""
     title = f"Given two modalities: {programs.DRAWS} draws of each other"
-    return sheet(title, _lines(view, panels), "; ".join(filter(None, (left_out, view.note))))
-
-
-def _lines(view: View, panels: Sequence[Panel]) -> list[list[Panel]]:
-    return [[panel] for panel in panels] if view.texts else in_lines(panels)
+    return sheet(title, in_lines(panels), "; ".join(filter(None, (left_out, view.note))))
 
 
 def _panel(view: View, sources: Sequence[ModalitySpec], targets: Sequence[ModalitySpec]) -> Panel:
@@ -99,7 +95,7 @@ def _given_beside_draws(
             said[spec] = view.sentences(spec, np.asarray(view.batch["x"][spec.name]))
         else:
             said[spec] = view.sentences(spec, as_data(drawn[spec.name][0], spec))
-    texts = ["  ".join(row) for row in zip(*said.values(), strict=True)]
+    texts = ["\n".join(row) for row in zip(*said.values(), strict=True)]
     told = [f"{plain(s.name)} ({'given' if s in sources else 'drawn'})" for s in said]
     title = f"given {' and '.join(plain(s.name) for s in sources)}; right: {', '.join(told)}"
     beside = _label_texts(view, sources, drawn)

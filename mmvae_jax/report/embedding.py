@@ -19,6 +19,8 @@ _FEWEST = 12
 _MOST_COLOURS = 20
 _MOST_MAPS = 9
 _MARKERS = "o^sDvP*X"
+_LETTER = 0.06  # inches
+_ACROSS = {"upper right": 4.0, "lower left": 6.2}  # inches of a legend at most
 # Ten that one can tell apart (grey is for markers), then ten more.
 _CLASS_COLOURS = (
     *COLOURS[:-1],
@@ -53,9 +55,11 @@ def embedding(view: View) -> Figure:
         colour = sources if classes is None else classes[rows]
         _scatter(ax, _map(points, view.seed), colour, sources)
         ax.set_title(title, loc="left")
-    figure.legend(
-        handles=_legend(view, names, classes), loc="outside lower left", ncols=8, fontsize=7
-    )
+    for place, points in _legends(view, names, classes).items():
+        longest = max((len(point.get_label()) for point in points), default=0)
+        columns = max(1, int(_ACROSS[place] / (0.3 + _LETTER * longest)))
+        look = {"ncols": columns, "fontsize": 7, "handletextpad": 0.1, "columnspacing": 1.0}
+        figure.legend(handles=points, loc=f"outside {place}", **look)
     return figure
 
 
@@ -104,15 +108,20 @@ def _scatter(axes: Axes, points: np.ndarray, colour: np.ndarray, sources: np.nda
     axes.spines[:].set_visible(False)
 
 
-def _legend(view: View, names: Sequence[str], classes: np.ndarray | None) -> list[Line2D]:
-    """A point per modality, then one per class."""
+def _legends(
+    view: View, names: Sequence[str], classes: np.ndarray | None
+) -> dict[str, list[Line2D]]:
+    """A point per modality and, where there are classes, one per class, by their place."""
     grey = {"linestyle": "", "markersize": 4, "markeredgewidth": 0}
     found = []
     for index, name in enumerate(names):
         colour = "#777777" if classes is not None else _CLASS_COLOURS[index % _MOST_COLOURS]
         marker = _MARKERS[index % len(_MARKERS)]
         found.append(Line2D([], [], color=colour, marker=marker, label=short(name, 12), **grey))
-    for value in np.unique(classes[classes >= 0]) if classes is not None else ():
+    if classes is None:
+        return {"lower left": found}
+    known = []
+    for value in np.unique(classes[classes >= 0]):
         text = view.class_texts([value], 12)[0]
-        found.append(Line2D([], [], color=_CLASS_COLOURS[value], marker="o", label=text, **grey))
-    return found
+        known.append(Line2D([], [], color=_CLASS_COLOURS[value], marker="o", label=text, **grey))
+    return {"upper right": found, "lower left": known}

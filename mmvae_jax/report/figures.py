@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,9 @@ FOLDER = "figures"
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One figure: how it is drawn, its heading in the report, and what one sees in it."""
+    """One figure, or several sheets: how it is drawn, its heading, and what one sees in it."""
 
-    draw: Callable[[View], Figure]
+    draw: Callable[[View], Figure | Sequence[Figure]]
     heading: str
     caption: str
 
@@ -83,13 +84,16 @@ FIGURES: dict[str, Entry] = {
         "Traversals of the shared code",
         "Each row moves one dimension of the shared code of one test item, by up to four times "
         "the scale of the prior (a categorical takes each class): what changes is what that "
-        "dimension stands for, in all modalities at once.",
+        "dimension stands for, in all modalities at once. Beside its number the KL divergence of "
+        "its posteriors to the prior (of a model without one: to the standard normal), mean over "
+        "up to 200 test items: a dimension at 0 is not used.",
     ),
     "private_traversals": Entry(
         traversals.private_traversals,
         "Traversals of the private codes",
         "Each row moves one dimension of a modality's private code, by up to four times the scale "
-        "of the prior, while the shared code is held: style should change, content should not.",
+        "of the prior, while the shared code is held: style should change, content should not. "
+        "Beside its number its KL divergence to the prior, as above.",
     ),
     "private_scales": Entry(
         traversals.private_scales,
@@ -169,6 +173,8 @@ def view_of(
 def draw(view: View, names: Iterable[str] = ()) -> tuple[dict[str, Figure], dict[str, str]]:
     """The figures of those names (none: all), and why others have no content.
 
+    Of a figure of several sheets ``NAME`` is the first, ``NAME_2`` the second.
+
     Raises:
       UserError: there is no figure of that name.
     """
@@ -179,11 +185,22 @@ def draw(view: View, names: Iterable[str] = ()) -> tuple[dict[str, Figure], dict
             raise UserError(f"no figure {name!r}, only {known}{nearest(name, FIGURES)}")
         with matplotlib.rc_context(style.SETTINGS):
             try:
-                figures[name] = FIGURES[name].draw(view)
+                drawn = FIGURES[name].draw(view)
+                sheets = [drawn] if isinstance(drawn, Figure) else drawn
+                figures |= {_sheet_name(name, place): one for place, one in enumerate(sheets, 1)}
             except (NothingToShow, NotImplementedError) as reason:
                 skipped[name] = str(reason) or "this model cannot answer"
                 _log.info("figure %s is left out: %s", name, skipped[name])
     return figures, skipped
+
+
+def _sheet_name(name: str, place: int) -> str:
+    return name if place == 1 else f"{name}_{place}"
+
+
+def entry_of(sheet: str) -> str:
+    """The name in `FIGURES` of a sheet that `draw` gives: ``NAME`` of ``NAME_2``."""
+    return sheet if sheet in FIGURES else re.sub(r"_\d+$", "", sheet)
 
 
 def write(view: View) -> tuple[dict[str, Path], dict[str, str]]:
@@ -192,19 +209,20 @@ def write(view: View) -> tuple[dict[str, Path], dict[str, str]]:
     Figures of an earlier call that have no content any more go.
 
     Returns:
-      {name: path of the PNG} in the order of `FIGURES`, and {name: why it has no content}.
+      {name: path of the PNG} in the order of `FIGURES`, sheets named as in `draw`, and {name: why
+      it has no content}.
     """
     folder, written, skipped = view.workdir / FOLDER, {}, {}
     for name in FIGURES:  # one at a time: open figures take memory
         drawn, reason = draw(view, [name])
         skipped |= reason
-        for kind in ("pdf", "png"):
-            path = folder / f"{name}.{kind}"
-            if name not in drawn:
-                path.unlink(missing_ok=True)
-                continue
+        for sheet, figure in drawn.items():
             with matplotlib.rc_context(style.SETTINGS):
-                written[name] = style.save(drawn[name], path)
+                style.save(figure, folder / f"{sheet}.pdf")
+                written[sheet] = style.save(figure, folder / f"{sheet}.png")
+    for path in folder.glob("*"):
+        if entry_of(path.stem) in FIGURES and path.stem not in written:
+            path.unlink()
     return written, skipped
 
 

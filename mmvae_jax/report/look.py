@@ -9,7 +9,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) {
   :root {
     --ground: #16181c; --text: #d9dbdf; --quiet: #969ca6; --line: #31353c; --card: #1e2126;
-    --accent: #8fb6ea; --mark: #3b331d; --paper: #f2f2f0;
+    --accent: #8fb6ea; --mark: #3b331d; --paper: #f0f0f0;
   }
   figure img { filter: brightness(.94); }
 }
@@ -44,7 +44,7 @@ nav ul { margin: 1rem 0 0; font-size: .92rem; }
 }
 .numbers b { display: block; font-size: 1.45rem; line-height: 1.3; font-weight: 600; }
 .numbers b, td.number { font-variant-numeric: tabular-nums; }
-.numbers b small { font-size: .85rem; font-weight: 400; }
+.numbers b small { font-size: .85rem; font-weight: 400; white-space: nowrap; }
 .numbers span { display: block; font-size: .9rem; line-height: 1.4; }
 .wide { overflow-x: auto; max-width: 100%; }
 table { border-collapse: collapse; font-size: .88rem; line-height: 1.45; margin: .75rem 0; }
@@ -58,7 +58,7 @@ tr.changed td:first-child { padding-left: .4rem; }
 figure { margin: 1rem 0 2rem; }
 figure .wide { background: var(--paper); border: 1px solid var(--line); border-radius: .5rem; }
 figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
-figure img.sheet { width: 100%; min-width: 44rem; max-width: none; }
+figure img.sheet { min-width: 44rem; }
 figcaption { margin-top: .6rem; max-width: 44rem; }
 details { margin: .75rem 0; }
 summary { cursor: pointer; color: var(--accent); }

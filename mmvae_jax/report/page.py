@@ -25,8 +25,9 @@ from mmvae_jax.types import Variables
 
 FILE = "report.html"
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-_WIDE = 5.2  # inches: wider pictures fill the page, and scroll on a phone
-_PIXELS_PER_INCH = 110  # of the others, on the page
+_WIDE = 5.2  # inches: wider pictures scroll on a phone
+_PIXELS_PER_INCH = 130  # on the page; letters are then about as tall as the page's own
+_MOST_FOLDED = 6e6  # bytes of all further sheets of figures on the page; files hold the rest
 # Figures by what they tell; the page follows this order.
 _PARTS: dict[str, tuple[str, ...]] = {
     "Training": ("training",),
@@ -138,7 +139,7 @@ def _about(run: Mapping[str, Any], view: Any, results: Mapping[str, Result]) -> 
     """What was trained on what, and the numbers that matter most."""
     earlier = load_results(view.workdir / results_file("test"))
     known = {name: earlier[name] for name in ("seconds/train",) if name in earlier}
-    told = sections.facts(run, view.dataset, view.variables, {**known, **results})
+    told = sections.facts(run, view.dataset, view.variables, {**known, **results}, view.seed)
     numbers = sections.headline_numbers(results)
     said = (
         "± standard error over rows or draws, as if these were independent; n: how many rows or "
@@ -159,40 +160,60 @@ def _results(names: Sequence[str], results: Mapping[str, Result]) -> Section | N
 
 
 def _parts(pictures: Mapping[str, Path], texts: Sequence[Captions]) -> list[Section]:
+    further = _further(pictures)
     found = []
     for title, names in _PARTS.items():
         drawn = [name for name in names if name in pictures]
         content: list[Html] = []
         for name in drawn:
-            content += [element("h3", figures.FIGURES[name].heading)] if len(names) > 1 else []
-            content.append(picture(name, pictures[name].read_bytes()))
+            entry = figures.FIGURES[name]
+            content += [element("h3", entry.heading)] if len(names) > 1 else []
+            shown = image(pictures[name].read_bytes(), f"{entry.heading}: {entry.caption}")
+            files = element("small", f" Files: figures/{name}.png and .pdf.")
+            caption = element("figcaption", entry.caption, files)
+            content.append(element("figure", shown, caption, further.get(name)))
         found.append(Section(title, content))
     found.append(Section("Text", [part for text in texts for part in _texts(text)]))
     return found
 
 
-def picture(name: str, png: bytes) -> Html:
-    """A figure of `figures.FIGURES` with its caption."""
-    entry = figures.FIGURES[name]
-    with Image.open(io.BytesIO(png)) as image:
-        width, height = image.size
-        inches = width / float(image.info.get("dpi", (200,))[0])
+def _further(pictures: Mapping[str, Path]) -> dict[str, Html]:
+    """The sheets behind the first of each figure, folded, up to `_MOST_FOLDED` bytes of all."""
+    free, found = _MOST_FOLDED, {}
+    for name, entry in figures.FIGURES.items():
+        sheets = [sheet for sheet in pictures if figures.entry_of(sheet) == name][1:]
+        shown, named = [], []
+        for sheet in sheets:
+            free -= pictures[sheet].stat().st_size
+            if free >= 0:
+                shown.append(image(pictures[sheet].read_bytes(), f"{entry.heading}: {sheet}"))
+                shown.append(element("small", f"Files: figures/{sheet}.png and .pdf."))
+            else:
+                named.append(f"figures/{sheet}.png")
+        said = f"More sheets, too large for this page: {', '.join(named)}."
+        summary = element("summary", f"{len(shown) // 2} more")
+        folded = element("details", summary, *shown) if shown else None
+        if sheets:
+            found[name] = join([folded, element("small", said) if named else None])
+    return found
+
+
+def image(png: bytes, alt: str) -> Html:
+    """A figure as it is on the page: a wide one scrolls by itself on a phone."""
+    with Image.open(io.BytesIO(png)) as opened:
+        width, height = opened.size
+        inches = width / float(opened.info.get("dpi", (200,))[0])
     wide = inches > _WIDE
     scale = _PIXELS_PER_INCH * inches / width
     shown = element(
         "img",
         src=image_source(png),
-        alt=f"{entry.heading}: {entry.caption}",
+        alt=alt,
         width=round(width * scale),
         height=round(height * scale),
         class_="sheet" if wide else None,
     )
-    files = element("small", f" Files: figures/{name}.png and .pdf.")
-    return element(
-        "figure",
-        element("div", shown, class_="wide", tabindex=0 if wide else None),
-        element("figcaption", entry.caption, files),
-    )
+    return element("div", shown, class_="wide", tabindex=0 if wide else None)
 
 
 def _texts(found: Captions) -> list[Html]:

@@ -35,6 +35,8 @@ class Codes(NamedTuple):
       features: the shared codes as decoders see them, [B, D].
       posterior: parameters of q(z | given), means over the strata that live, [B, D] each.
       strata: how many of these there are, [B].
+      kl: of each factor of the shared code to its prior in nats, mean over these strata, [B, F].
+      private_kl: the same of each dimension of the private codes, {name: [B, W]}.
     """
 
     shared: np.ndarray
@@ -42,6 +44,8 @@ class Codes(NamedTuple):
     features: np.ndarray
     posterior: dict[str, np.ndarray]
     strata: np.ndarray
+    kl: np.ndarray
+    private_kl: dict[str, np.ndarray]
 
 
 def given(batch: Batch, names: Sequence[str]) -> dict[str, Any]:
@@ -57,7 +61,7 @@ def encode(view: View, batch: Batch, names: Sequence[str] | None = None) -> Code
     """The codes of a prepared batch, given its present modalities among ``names`` (None: all)."""
     batch = batch if names is None else given(batch, names)
     rows = {"x": batch["x"], "present": batch["present"], "weight": batch["weight"]}
-    return Codes(*_in_parts(lambda part: _encode(view.model, view.variables, part), rows))
+    return _in_parts(lambda part: _encode(view.model, view.variables, part), rows)
 
 
 def distances(view: View, batch: Batch, names: Sequence[str]) -> dict[tuple[str, str], np.ndarray]:
@@ -119,8 +123,22 @@ def _encode(model, variables, batch):
         if key.startswith("private/")
     }
     shared = mean(model.shared.mean_code(posterior.shared))
-    strata = posterior.strata.sum(0)
-    return shared, private, embedded["shared"], jax.tree.map(mean, posterior.shared), strata
+    kl = mean(model.shared.factor_kl(posterior.shared, model.shared_prior(variables)))
+    private_kl = {}
+    for spec in model.specs:
+        if spec.private_dim:
+            space = model.private_space(spec)
+            own = posterior.private[spec.name]
+            private_kl[spec.name] = space.factor_kl(own, space.prior())
+    return Codes(
+        shared=shared,
+        private=private,
+        features=embedded["shared"],
+        posterior=jax.tree.map(mean, posterior.shared),
+        strata=posterior.strata.sum(0),
+        kl=kl,
+        private_kl=private_kl,
+    )
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -78,30 +78,36 @@ def _histogram(axes: Axes, distance: np.ndarray, same: np.ndarray) -> None:
         if part.size:
             axes.hist(part, bins, density=True, color=colour, alpha=0.6, label=label)
     axes.set_yticks([])
-    axes.set_xlabel("distance")
+    axes.set(xlabel="distance", ylabel="density")
 
 
 def _heat_map(axes: Axes, matrix: np.ndarray, names: list[str]) -> None:
     image = axes.imshow(matrix, cmap="Blues_r", interpolation="none")
     axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0)
     axes.set_yticks(range(len(names)), names)
-    axes.tick_params(length=0, labelsize=6)
+    axes.tick_params(length=0, labelsize=7)
     axes.grid(False)
-    axes.set_title("mean distance between classes", loc="left")
-    axes.figure.colorbar(image, ax=axes, shrink=0.9).outline.set_visible(False)
+    axes.set_title("classes", loc="left")
+    scale = axes.figure.colorbar(image, ax=axes, shrink=0.9, label="mean distance")
+    scale.outline.set_visible(False)
+    scale.ax.tick_params(labelsize=7)
 
 
 def _dendrogram(axes: Axes, matrix: np.ndarray, names: list[str]) -> None:
     from scipy.cluster import hierarchy
     from scipy.spatial.distance import squareform
 
-    # A class is as near to itself as its own items are to each other; a tree starts from 0.
     apart = squareform((matrix + matrix.T) / 2, checks=False)
     tree = hierarchy.linkage(apart, "average")
     hierarchy.dendrogram(tree, labels=names, ax=axes, color_threshold=0)
     for line in axes.collections:
         line.set(color=COLOURS[0], linewidth=1.0)
-    axes.tick_params(axis="x", length=0, labelsize=6)
+    axes.tick_params(axis="x", length=0, labelsize=7)
     axes.grid(False, axis="x")
+    # Branches that differ little are to be seen: the axis need not start at 0, where no class is,
+    # since a class is as near to itself as its own items are to each other.
+    low, high = tree[0, 2], tree[-1, 2]
+    margin = 0.2 * (high - low) or 0.05 * high or 1.0
+    axes.set_ylim(max(0.0, low - margin), high + margin / 4)
     axes.set_title("classes that lie together", loc="left")
     axes.set_ylabel("mean distance")

@@ -14,41 +14,58 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from mmvae_jax.report import programs
-from mmvae_jax.report.sheets import in_lines, table
-from mmvae_jax.report.style import COLOURS, Panel, as_rgb, plain, sheet, short
+from mmvae_jax.report.sheets import table
+from mmvae_jax.report.style import COLOURS, Panel, as_rgb, in_lines, in_parts, plain, sheet, short
 from mmvae_jax.report.view import NothingToShow, View
 from mmvae_jax.types import Batch, ModalitySpec
 
 _ITEMS = 200  # queries are some of them, candidates all
 _QUERIES = 5
 _NEAREST = 5
-_MOST_PANELS = 6
-_LETTERS = 40  # of a text that asks
+_MOST = 6  # modalities, every two of which are asked about each other
+_ON_A_SHEET = 12  # panels of pictures
+_TEXTS_ON_A_SHEET = 3  # panels with texts, which are wide
+_ASKING, _FOUND = 40, 60  # letters of a text that asks, and of one that is found
+_NO_IMAGE = np.full((1, 8, 1, 3), np.nan, np.float32)  # of text beside text
 OWN, ALIKE, OTHER, UNKNOWN = range(4)  # the item itself; its class; another one; no classes
 _FRAMES = (*(to_rgb(COLOURS[i]) for i in (2, 0, 1)), (np.nan,) * 3)
 _MARKS = ("★", "✓", "✗", "·")
 _TITLE = "The five nearest: green ★ the item itself, blue ✓ its class, orange ✗ another class"
 
 
-def galleries(view: View) -> Figure:
-    """A panel for each ordered pair of modalities, one of them images at least."""
-    specs = [spec for spec in view.dataset.specs if spec.is_image or spec in view.texts]
-    if len(specs) < 2:
-        raise NothingToShow("fewer than two modalities are images or texts")
+def galleries(view: View) -> list[Figure]:
+    """A panel for each ordered pair of modalities that are images, texts, or the class label."""
+    known = [spec for spec in view.dataset.specs if spec.is_image or _is_said(view, spec)]
+    if len(known) < 2:
+        raise NothingToShow("fewer than two modalities are images, texts or the class")
+    specs = known[:_MOST]
     batch = view.items(_ITEMS)
     apart = programs.distances(view, batch, [spec.name for spec in specs])
     apart |= {(b, a): distance.T for (a, b), distance in apart.items()}
     pictures, words = [], []
     for asking, sought in itertools.permutations(specs, 2):
-        if not (asking.is_image or sought.is_image):
-            continue
         panel = _panel(view, batch, asking, sought, apart[asking.name, sought.name])
         if panel is not None:
-            (words if {asking, sought} & set(view.texts) else pictures).append(panel)
+            (pictures if asking.is_image and sought.is_image else words).append(panel)
     if not pictures and not words:
         raise NothingToShow("no test item has two modalities")
-    lines = in_lines(pictures[:_MOST_PANELS]) + [[panel] for panel in words[:_MOST_PANELS]]
-    return sheet(_TITLE, lines, view.note)
+    some = f"the first {_MOST} of {len(known)} modalities" if len(known) > _MOST else ""
+    note = "; ".join(filter(None, (some, view.note)))
+    lines = [in_lines(pictures[part]) for part in in_parts(len(pictures), _ON_A_SHEET)]
+    lines += [in_lines(words[part]) for part in in_parts(len(words), _TEXTS_ON_A_SHEET)]
+    return [sheet(_TITLE, found, note) for found in lines]
+
+
+def _is_said(view: View, spec: ModalitySpec) -> bool:
+    """Whether a modality stands in words: a text, or the class."""
+    return spec in view.texts or spec == view.label
+
+
+def _said(view: View, spec: ModalitySpec, x: np.ndarray, letters: int) -> list[str]:
+    """Items of such a modality as they are written."""
+    if spec == view.label:
+        return view.class_texts(x, letters)
+    return [f"“{short(text, letters)}”" for text in view.words(spec, x)]
 
 
 def _panel(
@@ -65,34 +82,42 @@ def _panel(
     kinds = compared(queries, found, batch.get("label"))
     title = f"{plain(asking.name)} finds {plain(sought.name)}"
     x = {spec.name: np.asarray(batch["x"][spec.name]) for spec in (asking, sought)}
+    asked = () if asking.is_image else _said(view, asking, x[asking.name][queries], _ASKING)
     if not sought.is_image:
-        return _of_texts(
-            as_rgb(x[asking.name][queries]),
-            [view.sentences(sought, x[sought.name][rows]) for rows in found],
-            kinds,
-            title,
-        )
+        images = as_rgb(x[asking.name][queries]) if asking.is_image else _NO_IMAGE
+        texts = [_said(view, sought, x[sought.name][rows], _FOUND) for rows in found]
+        return _of_texts(images, asked, texts, kinds, title)
     images = [as_rgb(x[sought.name][column]) for column in found.T]
     if asking.is_image:
         cells = table([as_rgb(x[asking.name][queries]), *images]).swapaxes(0, 1)
         unframed = np.full((len(queries), 1), UNKNOWN)
         return Panel(framed(cells, np.concatenate([unframed, kinds], 1)), title, header=True)
-    asked = [f"“{short(text, _LETTERS)}”" for text in view.words(asking, x[asking.name][queries])]
     return Panel(framed(table(images).swapaxes(0, 1), kinds), title, asked)
 
 
 def _of_texts(
-    images: np.ndarray, texts: Sequence[Sequence[str]], kinds: np.ndarray, title: str
+    images: np.ndarray,
+    asked: Sequence[str],
+    texts: Sequence[Sequence[str]],
+    kinds: np.ndarray,
+    title: str,
 ) -> Panel:
-    """Images [Q, H, W, 3] with what each found at the right, over the height of two rows."""
-    grid = np.full((2 * len(images), 1, *images.shape[1:]), np.nan, np.float32)
-    grid[::2, 0] = images
-    beside = []
-    for found, marks in zip(texts, kinds, strict=True):
+    """Images [Q or 1, H, W, 3] or texts that ask, with what each found at the right.
+
+    That is two lines of text in the height of an image, so that each takes several rows.
+    """
+    tall = -(-_NEAREST // 2)
+    grid = np.full((tall * len(texts), 1, *images.shape[1:]), np.nan, np.float32)
+    grid[::tall, 0] = images
+    labels = [""] * len(grid)
+    labels[::tall] = asked or [""] * len(texts)
+    beside = [""] * len(grid)
+    for query, (found, marks) in enumerate(zip(texts, kinds, strict=True)):
         lines = [f"{_MARKS[kind]} {text}" for kind, text in zip(marks, found, strict=True)]
-        half = (len(lines) + 1) // 2
-        beside += ["\n".join(lines[:half]), "\n".join(lines[half:])]
-    return Panel(grid, title, row_texts=beside, rules=range(1, len(grid) - 1, 2))
+        for place in range(0, len(lines), 2):
+            pair = (*lines[place : place + 2], "")  # so that one alone stands on top, too
+            beside[query * tall + place // 2] = "\n".join(pair[:2])
+    return Panel(grid, title, labels, beside, rules=range(tall - 1, len(grid) - 1, tall))
 
 
 def nearest(distance: np.ndarray, count: int) -> np.ndarray:

@@ -86,9 +86,13 @@ def _is_cell(cell: object) -> bool:
 
 
 def facts(
-    run: Mapping[str, Any], dataset: Any, variables: Any, results: Mapping[str, Result]
+    run: Mapping[str, Any],
+    dataset: Any,
+    variables: Any,
+    results: Mapping[str, Result],
+    seed: int,
 ) -> Html:
-    """What was trained on what, and how long."""
+    """What was trained on what, how long, and from which seeds; ``seed`` is the evaluation's."""
     config = run.get("config", {})
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
     classes = f"; {dataset.num_classes} classes" if dataset.num_classes else ""
@@ -100,6 +104,7 @@ def facts(
         "Model": _model(model, count),
         "Objective": ", ".join(f"{key} = {_value(value)}" for key, value in objective.items()),
         "Training": _training(config, results),
+        "Seeds": _seeds(config, seed),
     }
     pairs = (join((element("dt", k), element("dd", v))) for k, v in told.items() if v)
     return element("dl", join(pairs))
@@ -149,12 +154,22 @@ def _training(config: Mapping[str, Any], results: Mapping[str, Result]) -> str:
     if "step" in results:
         said.append(f"{results['step'].value:,.0f} steps")
     if "num_epochs" in config:
-        said.append(f"{config['num_epochs']} epochs, batches of {config.get('batch_size')}")
+        count = config["num_epochs"]
+        epochs = f"{count} epoch{'' if count == 1 else 's'}"
+        said.append(f"{epochs}, batches of {config.get('batch_size')}")
     if "seconds/train" in results:
         said.append(f"{results['seconds/train'].value:,.0f} s")
-    if "seed" in config:
-        said.append(f"seed {config['seed']}")
     return ", ".join(said)
+
+
+def _seeds(config: Mapping[str, Any], evaluation: int) -> str:
+    """Of all that was drawn by chance."""
+    known = {
+        "training": config.get("seed"),
+        "data": config.get("data", {}).get("seed"),
+        "evaluation and figures": evaluation,
+    }
+    return ", ".join(f"{what} {seed}" for what, seed in known.items() if seed is not None)
 
 
 # --- what came out --------------------------------------------------------------------------------

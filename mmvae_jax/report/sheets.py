@@ -13,11 +13,10 @@ from matplotlib.figure import Figure
 
 from mmvae_jax.data.items import as_data
 from mmvae_jax.report import programs
-from mmvae_jax.report.style import Panel, as_rgb, plain, sheet, short
+from mmvae_jax.report.style import Panel, as_rgb, in_lines, plain, sheet, short
 from mmvae_jax.report.view import NothingToShow, View
 
 _BLOCKS = 3
-_PANELS_IN_A_LINE = 3
 
 
 def samples(view: View) -> Figure:
@@ -34,8 +33,8 @@ def samples(view: View) -> Figure:
         blocks.append(Panel(table(columns).swapaxes(0, 1), "", labels[rows], texts, names))
     words = [view.label, *view.texts] if view.label else view.texts
     beside = f", with its {' and '.join(plain(spec.name) for spec in words)}" if words else ""
-    lines = [[block] for block in blocks] if view.texts else [blocks]
-    return sheet(f"Samples from the prior: each row is one draw{beside}", lines, view.note)
+    title = f"Samples from the prior: each row is one draw{beside}"
+    return sheet(title, in_lines(blocks), view.note)
 
 
 def reconstructions(view: View) -> Figure:
@@ -87,7 +86,7 @@ def with_private_codes(view: View) -> list[Any]:
     return specs
 
 
-def likeliest(view: View, probabilities: np.ndarray, letters: int = 6) -> list[str]:
+def likeliest(view: View, probabilities: np.ndarray, letters: int = 10) -> list[str]:
     """The most probable class of each row [rows, C], as text."""
     return view.class_texts(np.argmax(np.asarray(probabilities), -1), letters)
 
@@ -97,7 +96,7 @@ def sentences(view: View, means: Mapping[str, Any]) -> list[str]:
     said = [
         view.sentences(spec, as_data(np.asarray(means[spec.name]), spec)) for spec in view.texts
     ]
-    return ["  ".join(texts) for texts in zip(*said, strict=True)]
+    return ["\n".join(texts) for texts in zip(*said, strict=True)]
 
 
 def inputs(view: View, name: str) -> np.ndarray:
@@ -121,11 +120,3 @@ def _fitted(images: np.ndarray, tall: int, wide: int) -> np.ndarray:
     cells = np.full((len(images), tall, wide, 3), np.nan, np.float32)
     cells[:, top : top + images.shape[1], left : left + images.shape[2]] = images
     return cells
-
-
-def in_lines(panels: Sequence[Any]) -> list[list[Any]]:
-    """Panels in lines of three."""
-    return [
-        list(panels[start : start + _PANELS_IN_A_LINE])
-        for start in range(0, len(panels), _PANELS_IN_A_LINE)
-    ]

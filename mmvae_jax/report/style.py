@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ COLOURS = ("#3b6fb6", "#d1603d", "#4c9a6a", "#8a63a8", "#b08d3c", "#5aa5b8", "#b
 SETTINGS = {
     "font.family": "sans-serif",
     "font.size": 8,
-    "axes.titlesize": 9,
+    "axes.titlesize": 8,
     "axes.titleweight": "regular",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -39,8 +40,9 @@ SETTINGS = {
     "axes.labelcolor": "#222222",
     "pdf.fonttype": 42,  # TrueType: publishers refuse the other kind
 }
-_CELL = 0.42  # inches: an image
-_GAP = 0.28  # between panels, and the outer margin
+PAGE = 7.5  # inches: what is no wider is printed at its own size, letters and all
+_CELL = 0.28  # inches: an image
+_GAP = 0.22  # between panels, and the outer margin
 _LINE = 0.17  # a line of text
 _LETTER = 0.062  # the width of one letter
 
@@ -54,7 +56,7 @@ class Panel:
       title: what one sees, above it.
       row_labels: one per row, or none.
       row_texts: one per row, at its right, of up to three lines, or none.
-      column_labels: one per column, or none.
+      column_labels: one per column, or none; upright where they are wider than an image.
       below: one per column, under the grid, or none.
       below_label: what these are, as a row label.
       rules: rows after which a little space is left, to group them.
@@ -72,6 +74,11 @@ class Panel:
     header: bool = False
 
     @property
+    def cell(self) -> float:
+        """Inches across an image."""
+        return _CELL * self.images.shape[3] / self.images.shape[2]
+
+    @property
     def left(self) -> float:
         """Inches that the row labels take."""
         return _LETTER * max(map(len, (*self.row_labels, self.below_label)), default=0) + 0.06
@@ -85,22 +92,41 @@ class Panel:
     @property
     def top(self) -> float:
         """Inches that title and column labels take."""
-        return _LINE * (bool(self.title) + bool(self.column_labels)) + 0.05
+        return _LINE * bool(self.title) + self.height_of(self.column_labels) + 0.05
 
     @property
     def bottom(self) -> float:
         """Inches that the text under the grid takes."""
-        return _LINE * bool(self.below)
+        return self.height_of(self.below)
+
+    def upright(self, labels: Sequence[str]) -> bool:
+        """Whether labels of columns stand upright, since one is wider than its room."""
+        rooms = rooms_of(labels)
+        return any(
+            len(label) * _LETTER > 1.25 * room * self.cell
+            for label, room in zip(labels, rooms, strict=True)
+        )
+
+    def height_of(self, labels: Sequence[str]) -> float:
+        """Inches that labels of columns take."""
+        longest = max(map(len, labels), default=0)
+        return _LETTER * longest + 0.04 if self.upright(labels) else _LINE * bool(labels)
 
     @property
     def size(self) -> tuple[float, float]:
         """(width, height) in inches, labels included."""
-        rows, columns, height, width = self.images.shape[:4]
-        cell = _CELL * (width / height)
-        across = self.left + (columns + self.header / 8) * cell + self.right
-        across = max(across, _LETTER * len(self.title))
+        rows, columns = self.images.shape[:2]
+        across = self.left + (columns + self.header / 8) * self.cell + self.right
+        across = max(across, self.left + _LETTER * len(self.title))
         grid = rows * _CELL + len(self.rules) * _CELL / 8
         return across, self.top + grid + self.bottom
+
+
+def rooms_of(labels: Sequence[str]) -> list[int]:
+    """How many columns each label has to itself: those behind it without a label are its own."""
+    ends = [*(place for place, label in enumerate(labels) if label), len(labels)]
+    rooms = dict(zip(ends, np.diff(ends).tolist(), strict=False))
+    return [rooms.get(place, 1) for place in range(len(labels))]
 
 
 def plain(text: str) -> str:
@@ -137,6 +163,27 @@ def mosaic(panel: Panel, space: int = 1) -> np.ndarray:
             canvas[top : top + height, left : left + width] = np.where(np.isnan(image), 1.0, image)
         top += height + space + (extra if row in panel.rules else 0)
     return canvas
+
+
+def in_lines(panels: Sequence[Panel]) -> list[list[Panel]]:
+    """Panels in lines, as many side by side as a page holds."""
+    lines: list[list[Panel]] = []
+    free = 0.0
+    for panel in panels:
+        needed = panel.size[0] + _GAP
+        if needed > free:
+            lines.append([])
+            free = PAGE - _GAP
+        lines[-1].append(panel)
+        free -= needed
+    return lines
+
+
+def in_parts(count: int, most: int) -> list[slice]:
+    """So many things in as few equal parts as hold no more than ``most`` each."""
+    parts = -(-count // most)
+    ends = [round(part * count / parts) for part in range(parts + 1)] if count else []
+    return [slice(start, end) for start, end in itertools.pairwise(ends)]
 
 
 def sheet(title: str, panels: Sequence[Sequence[Panel]], note: str = "") -> Figure:
@@ -182,13 +229,15 @@ def _draw(
     for row, text in enumerate(panel.row_texts):
         y = row * (tall + 1) + tall / 2 + extra * sum(rule < row for rule in panel.rules)
         axes.text(canvas.shape[1] + wide * 0.1, y - 0.5, text, va="center", fontsize=7)
-    for column, label in enumerate(panel.column_labels):
-        x = column * (wide + 1) + wide / 2 - 0.5
-        axes.text(x, -tall * 0.12, label, ha="center", va="bottom", fontsize=7)
     under = canvas.shape[0] + tall * 0.12
-    for column, label in enumerate(panel.below):
-        x = column * (wide + 1) + wide / 2 - 0.5
-        axes.text(x, under, label, ha="center", va="top", fontsize=7)
+    above = -tall * 0.12
+    for labels, y, side in ((panel.column_labels, above, "bottom"), (panel.below, under, "top")):
+        turned = 90 if panel.upright(labels) else 0
+        for column, (label, room) in enumerate(zip(labels, rooms_of(labels), strict=True)):
+            over_all = room > 1 and not turned
+            x = column * (wide + 1) + (0 if over_all else wide / 2) - 0.5
+            across = "left" if over_all else "center"
+            axes.text(x, y, label, ha=across, va=side, fontsize=7, rotation=turned)
     if panel.below:
         axes.text(-wide * 0.15, under, panel.below_label, ha="right", va="top", fontsize=7)
     if panel.title:
@@ -207,7 +256,7 @@ def plots(title: str, count: int, columns: int = 0) -> tuple[Figure, list[Axes]]
     """``count`` plots under one title, so many ``columns`` side by side (0: all)."""
     columns = min(columns or count, count)
     rows = -(-count // columns)
-    figure = new_figure(3.2 * columns, 2.4 * rows + 0.3)
+    figure = new_figure(min(3.2 * columns, PAGE), 2.4 * rows + 0.3)
     figure.set_layout_engine("constrained")
     figure.suptitle(title, fontsize=10, weight="bold", x=0.01, ha="left")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)

@@ -55,7 +55,7 @@ class View:
         split, count = self.dataset.splits["test"], self.dataset.num_classes
         return next((spec for spec in self.dataset.specs if is_label(spec, split, count)), None)
 
-    def class_texts(self, classes: np.ndarray, letters: int = 6) -> list[str]:
+    def class_texts(self, classes: np.ndarray, letters: int = 10) -> list[str]:
         """What stands for each class in a sheet; a dash for a negative one, which is none."""
         names = self.dataset.class_names or [str(i) for i in range(self.dataset.num_classes)]
         return [short(names[i], letters) if i >= 0 else "–" for i in classes]

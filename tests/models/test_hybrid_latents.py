@@ -52,6 +52,7 @@ def world():
             "total": MIXED.log_prob(q, code),
             "prior_factors": MIXED.factor_log_prob(MIXED.prior(), code),
             "prior_total": MIXED.prior_log_prob(code),
+            "factor_kl": MIXED.factor_kl(experts, MIXED.prior()),
             "pairwise": MIXED.factor_log_prob(q, code[:, None]),
             "features": MIXED.features(code),
             "mean": MIXED.mean(experts),
@@ -138,6 +139,18 @@ def test_factors_have_their_own_densities_and_add_up(world):
     np.testing.assert_allclose(world["prior_factors"][:, 4:], expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(world["total"], world["factors"].sum(-1), rtol=1e-4)
     np.testing.assert_allclose(world["prior_total"], world["prior_factors"].sum(-1), rtol=1e-4)
+
+
+def test_the_kl_of_a_factor_is_that_of_classes_or_of_gaussians(world):
+    experts, found = world["experts"], world["factor_kl"]
+    assert found.shape == (EXPERTS, ROWS, MIXED.num_factors)
+    for factor, block in enumerate(BLOCKS):
+        p = scipy.special.softmax(experts["logits"][..., block], -1)
+        expected = np.log(p.shape[-1]) - scipy.stats.entropy(p, axis=-1)
+        np.testing.assert_allclose(found[..., factor], expected, rtol=1e-4, atol=1e-6)
+    loc, scale = experts["loc"], experts["scale"]
+    expected = 0.5 * (loc**2 + scale**2 - 1) - np.log(scale)
+    np.testing.assert_allclose(found[..., 4:], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_pairwise_densities_are_those_of_every_code_under_every_posterior(world):

@@ -83,6 +83,37 @@ def test_a_figure_of_an_earlier_evaluation_goes(tmp_path, monkeypatch):
     assert not list((tmp_path / "figures").iterdir())
 
 
+def test_a_figure_may_have_several_sheets(tmp_path, monkeypatch):
+    def sheets(count):
+        panel = style.Panel(np.zeros((1, 1, 4, 4, 3)))
+        draw = [style.sheet(f"{place}", [[panel]]) for place in range(count)]
+        monkeypatch.setattr(figures, "FIGURES", {"some": figures.Entry(lambda _: draw, "", "")})
+        parts = (ShownModel(fakes.specs()), fakes.variables(), fakes.dataset(), CONFIG, tmp_path)
+        return names_of(write_figures(*parts, RESULTS))
+
+    folder = tmp_path / "figures"
+    assert sheets(3) == ["some", "some_2", "some_3"]
+    assert figures.entry_of("some_3") == figures.entry_of("some") == "some"
+    assert figures.entry_of("some_x") == "some_x"
+    (folder / "mine_2.png").write_bytes(b"of the user")
+    assert sheets(2) == ["some", "some_2"]
+    kept = {f"{name}.{kind}" for name in ("some", "some_2") for kind in ("png", "pdf")}
+    assert {path.name for path in folder.iterdir()} == {*kept, "mine_2.png"}
+
+
+def test_panels_stand_in_lines_no_wider_than_a_page():
+    panel = style.Panel(np.zeros((2, 10, 16, 16, 3)), "given m0", ["given m0", "to m1"])
+    wide = style.Panel(np.zeros((1, 40, 8, 8, 3)))
+    lines = style.in_lines([panel, panel, panel, wide, panel])
+    assert [len(line) for line in lines] == [2, 1, 1, 1]
+    figure = style.sheet("title", lines[:2])
+    assert figure.get_size_inches()[0] <= style.PAGE
+    assert not panel.upright(["0", "", "-4"]) and panel.upright(["0", "Ankle boot"])
+    assert not panel.upright(["given", "to an image", "", ""])  # which has the room of three
+    assert style.in_parts(50, 24) == [slice(0, 17), slice(17, 33), slice(33, 50)]
+    assert style.in_parts(0, 24) == []
+
+
 def test_a_pdf_holds_the_very_pixels_of_a_sheet(tmp_path):
     images = np.random.default_rng(0).random((2, 3, 5, 7, 3), np.float32)
     figure = style.sheet("title", [[style.Panel(images)]])
@@ -180,16 +211,19 @@ def test_a_label_stands_as_text_beside_the_images(tmp_path):
     assert shown.label.name == "l" and shown.note == ""
     (from_image, from_label) = conditionals.conditional(shown).axes
     # Three items of classes 1 and 2, four of 3; whole rows come first.
-    classes = ["one"] * 4 + ["Ankle…"] * 3 + [r"x\$y\$"] * 3
+    classes = ["one"] * 4 + ["Ankle boot"] * 3 + [r"x\$y\$"] * 3
     assert [text.get_text() for text in from_label.texts] == ["to a", "", "", *classes]
+    classes_on_top = classes
     # Its label is wrong by one class.
-    classes = ["Ankle…"] * 4 + [r"x\$y\$"] * 3 + ["zero"] * 3
+    classes = ["Ankle boot"] * 4 + [r"x\$y\$"] * 3 + ["zero"] * 3
     below = [text.get_text() for text in from_image.texts]
     assert below == ["given", "to a", "", "", *classes, "to l"]
     found = texts(sheets.samples(shown))
     assert found.count("a") == 3 and len(found) == 33
     assert set(found) <= {"a", "zero", "one", "Ankle boot", r"x\$y\$"}
-    assert len(figures.draw(shown)[0]) == 9  # all but pairs and what is measured
+    upright = [text for text in from_label.texts if text.get_rotation() == 90]
+    assert [text.get_text() for text in upright] == classes_on_top  # wider than an image
+    assert len(figures.draw(shown)[0]) == 10  # all but pairs and what is measured
 
 
 def test_without_private_codes_there_is_no_style(tmp_path, caplog):

@@ -44,22 +44,51 @@ def test_a_traversal_moves_one_dimension_by_scales_of_the_prior(generator):
     model = types.SimpleNamespace(shared=space, shared_prior=lambda v: {"scale": np.full(2, 0.5)})
     codes = generator.normal(size=(4, 7)).astype(np.float32)
     seen = types.SimpleNamespace(model=model, variables={})
-    rows = traversals.shared_rows(seen, codes)
-    assert [row.name for row in rows] == ["c1", "c2", "1", "2"]
-    z = np.exp(rows[0].codes[:, :3])
+    rows = traversals.shared_rows(seen, codes[:1], np.array([0.1, 0.7, 0.25, 0.0]))
+    assert [row.name.split() for row in rows] == [
+        *(["c2", "0.70"], ["c1", "0.10"]),
+        *(["1", "0.25"], ["2", "0.00"]),
+    ]
+    z = np.exp(rows[1].codes[:, :3])
     np.testing.assert_allclose(z.sum(1), 1, rtol=1e-5)
     np.testing.assert_array_equal(z.argmax(1), [0, 1, 2])
-    np.testing.assert_array_equal(rows[0].codes[:, 3:], np.tile(codes[0, 3:], (3, 1)))
+    np.testing.assert_array_equal(rows[1].codes[:, 3:], np.tile(codes[0, 3:], (3, 1)))
     moved = rows[3].codes - codes[0]
     np.testing.assert_array_equal(moved[:, :6], 0)
     np.testing.assert_allclose(moved[:, 6], 0.5 * np.linspace(-4, 4, 9), atol=1e-6)
 
 
-def test_of_many_dimensions_those_that_vary_are_taken(generator):
-    codes = generator.normal(size=(10, 40)).astype(np.float32)
-    codes[:, [3, 17]] = 1.0
-    names = [int(row.name) for row in traversals._numbered(codes)]
-    assert len(names) == 32 and names == sorted(names) and not {4, 18} & set(names)
+def test_use_is_the_kl_of_each_dimension_to_its_prior():
+    seen = shown()
+    found = programs.encode(seen, seen.items(6))
+    label = np.asarray(seen.items(6)["label"])
+    # A location of 1 in the dimension of the class, and of the prior's scale: 1/2.
+    np.testing.assert_allclose(found.kl, 0.5 * np.eye(fakes.CLASSES)[label], atol=1e-6)
+    expected = 0.5 * (0.1**2 - 1) - np.log(0.1)
+    np.testing.assert_allclose(found.private_kl["a"], expected, rtol=1e-5)
+
+
+def test_every_dimension_has_its_row_on_some_sheet(generator):
+    """The most used first, none twice, and no sheet taller than a page."""
+    used = generator.permutation(70).astype(float)
+    rows = traversals._numbered(np.zeros((1, 70), np.float32), used)
+    assert [int(row.name.split()[0]) - 1 for row in rows] == list(np.argsort(-used))
+    for row, dimension in zip(rows, np.argsort(-used), strict=True):
+        np.testing.assert_array_equal(np.flatnonzero(row.codes.any(0)), [dimension])
+    pixels = generator.random((70 * 9, 4, 4, 3))
+    strips = traversals._strips(rows, pixels)
+    np.testing.assert_allclose(strips[69].images, pixels[-9:], rtol=1e-6)
+    found = list(traversals._sheets(shown(), "title", {"a": strips, "b": strips[:30]}))
+    names = {"a": [], "b": []}
+    for figure in found:
+        assert figure.get_size_inches()[1] < 10
+        for axes, name in zip(figure.axes, ("a", "b"), strict=False):
+            texts = [text.get_text() for text in axes.texts]
+            assert texts[-9:] == ["-4", "-3", "-2", "-1", "0", "+1", "+2", "+3", "+4"]
+            names[name] += texts[:-9]
+    assert names["a"] == [row.name for row in rows] and names["b"] == names["a"][:30]
+    titles = [figure.texts[0].get_text() for figure in found]
+    assert titles == [f"title ({n} of 3)" for n in (1, 2, 3)]
 
 
 def test_a_mixture_has_no_distance(monkeypatch):

@@ -15,6 +15,7 @@ from PIL import Image
 from mmvae_jax import data
 from mmvae_jax.evaluation import Result, write_results
 from mmvae_jax.report import FIGURES, captions, figures, sections, view, write_report
+from mmvae_jax.report import page as report_page
 from mmvae_jax.report.markup import element
 from mmvae_jax.report.view import NothingToShow
 from tests.evaluation import fakes
@@ -142,6 +143,7 @@ def test_names_and_captions_stay_text(page, workdir):
         f"K = 2 {EVIL}",
         f"--config.model.latent='{EVIL}'",
         f"fake, 112 parameters, {EVIL} latents",
+        "Seeds training 7, evaluation and figures 3",
         "1 x <b>cpu</b>",
         NAMES["t"],
     ):
@@ -187,6 +189,33 @@ def test_every_figure_is_shown_or_left_out_with_the_reason(page, workdir):
     assert f"empty there is no {EVIL}" in page.text
     shown = [a["alt"] for a in page.of("img") if not a["alt"].startswith("item ")]
     assert len(shown) == len(drawn) == len(page.of("figure")) == len(page.of("figcaption"))
+
+
+def sheets_of(folder, count):
+    """A figure of so many sheets, as files."""
+    found = {}
+    for name in ("training", *(f"training_{place}" for place in range(2, count + 1))):
+        found[name] = folder / f"{name}.png"
+        Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(found[name], dpi=(200, 200))
+    return found
+
+
+def test_further_sheets_are_folded_until_the_page_is_too_large(tmp_path, monkeypatch):
+    found = sheets_of(tmp_path, 4)
+    section = report_page._parts(found, [])[0]
+    whole = Page("".join(section.content))
+    assert len(whole.of("img")) == 4 and len(whole.of("details")) == 1 and "3 more" in whole.text
+    assert "Files: figures/training_4.png and .pdf." in whole.text
+    size = found["training"].stat().st_size
+    monkeypatch.setattr(report_page, "_MOST_FOLDED", 2 * size)
+    some = Page("".join(report_page._parts(found, [])[0].content))
+    assert len(some.of("img")) == 3 and "2 more" in some.text
+    assert "too large for this page: figures/training_4.png." in some.text
+    monkeypatch.setattr(report_page, "_MOST_FOLDED", 0)
+    none = Page("".join(report_page._parts(found, [])[0].content))
+    assert len(none.of("img")) == 1 and not none.of("details")
+    named = "figures/training_2.png, figures/training_3.png, figures/training_4.png."
+    assert f"too large for this page: {named}" in none.text
 
 
 def test_numbers_stand_with_their_errors(page):

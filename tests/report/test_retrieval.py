@@ -52,7 +52,7 @@ def test_a_frame_has_the_colour_of_its_kind():
 def test_images_find_images_of_their_class():
     """Posteriors of a class are all alike, so that the first items of the class are found."""
     seen = shown(("a", "b", "v"))
-    figure = retrieval.galleries(seen)
+    (figure,) = retrieval.galleries(seen)
     titles = [text.get_text() for text in figure.texts]
     assert titles[1:3] == ["a finds b", "b finds a"] and "not shown: v" in titles[-1]
     (image,) = figure.axes[0].get_images()
@@ -73,18 +73,77 @@ def test_texts_are_marked_and_ask(monkeypatch):
     seen = shown(names, dataset=dataset)
     apart = programs.distances(seen, seen.items(200), names)["a", "t"]
     assert apart.shape == (50, 50) and len(np.unique(apart)) == 2
-    finds, asks = retrieval.galleries(seen).axes
-    said = [line for text in finds.texts for line in text.get_text().split("\n")]
-    assert len(finds.texts) == 10 and len(said) == 25 and {text[0] for text in said} <= set("★✓✗·")
+    (figure,) = retrieval.galleries(seen)
+    finds, asks = figure.axes
+    said = [line for text in finds.texts for line in text.get_text().split("\n") if line]
+    assert len(said) == 25 and {text[0] for text in said} <= set("★✓✗·")
     sentences = set(seen.sentences(seen.texts[0], fakes.prototypes(names)["t"]))
     assert {text[2:] for text in said} <= sentences
     asked = [text.get_text() for text in asks.texts]
     assert len(asked) == 5 and set(asked) <= sentences
 
 
+def several(kind, count):
+    """Fake parts of ``count`` modalities, all like ``kind``."""
+    (spec,), plain = fakes.specs((kind,)), fakes.dataset((kind,))
+    names = [f"{kind}{index}" for index in range(count)]
+    specs = tuple(dataclasses.replace(spec, name=name) for name in names)
+    splits = {
+        part: dataclasses.replace(
+            split,
+            x=dict.fromkeys(names, split.x[kind]),
+            present=dict.fromkeys(names, split.present[kind]),
+        )
+        for part, split in plain.splits.items()
+    }
+    params = dict.fromkeys(names, fakes.variables((kind,))["params"][kind])
+    return {
+        "model": ShownModel(specs),
+        "variables": {"params": params},
+        "dataset": dataclasses.replace(plain, specs=specs, splits=splits),
+    }
+
+
+def test_texts_find_texts():
+    words = ("no", "one", "two", "three", "four", "five", "six")
+    parts = several("t", 2)
+    dataset = dataclasses.replace(parts["dataset"], vocabularies={"t0": words, "t1": words})
+    (figure,) = retrieval.galleries(shown(("t",), **{**parts, "dataset": dataset}))
+    assert [text.get_text() for text in figure.texts][1:] == ["t0 finds t1", "t1 finds t0"]
+    sentences = [" ".join(words[i] for i in row) for row in fakes.prototypes(("t",))["t"]]
+    for axes in figure.axes:
+        said = [text.get_text() for text in axes.texts]
+        rows = len(said) // 2
+        asked = [text.strip("“”") for text in said[:rows] if text]
+        found = [text.replace("\n", " ") for text in said[rows:] if text]
+        assert len(asked) == 5 and set(asked) <= set(sentences)
+        for place, text in enumerate(asked):  # posteriors of one text are all alike
+            lines = " ".join(found[3 * place : 3 * place + 3])
+            assert lines.count(f"“{text}”") == 5 and not set("✗·") & set(lines)
+
+
+def test_the_class_finds_and_is_found():
+    (figure,) = retrieval.galleries(shown(("a", "v", "l")))
+    titles = [text.get_text() for text in figure.texts]
+    assert titles[1:3] == ["a finds l", "l finds a"] and "not shown: v" in titles[-1]
+    finds, asks = figure.axes
+    said = " ".join(text.get_text() for text in finds.texts).split()
+    assert len(said) == 50 and set(said[::2]) <= {"★", "✓"}
+    assert [text.get_text() for text in asks.texts] == ["0", "0", "1", "2", "3"]
+
+
+def test_every_two_of_six_modalities_and_no_more():
+    figures = retrieval.galleries(shown(("a",), **several("a", 7)))
+    titles = [text.get_text() for figure in figures for text in figure.texts]
+    pairs = {title for title in titles if " finds " in title}
+    assert pairs == {f"a{i} finds a{j}" for i in range(6) for j in range(6) if i != j}
+    assert len(figures) == 3 and titles.count("the first 6 of 7 modalities") == 3
+    assert all(max(figure.get_size_inches()) < 10 for figure in figures)
+
+
 def test_what_has_no_gallery():
-    with pytest.raises(NothingToShow, match="fewer than two modalities are images or texts"):
-        retrieval.galleries(shown(("a", "v", "l")))
+    with pytest.raises(NothingToShow, match="fewer than two modalities are images, texts or"):
+        retrieval.galleries(shown(("a", "v")))
     dataset = fakes.dataset(("a", "b"))
     dataset.splits["test"].present["a"][::2] = False
     dataset.splits["test"].present["b"][1::2] = False
