@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from mmvae_jax.data.items import as_data
 from mmvae_jax.report import programs
 from mmvae_jax.report.sheets import inputs, likeliest, table
-from mmvae_jax.report.style import Panel, as_rgb, in_lines, plain, sheet, short
+from mmvae_jax.report.style import Panel, as_rgb, in_lines, plain, sheet, short, some
 from mmvae_jax.report.view import NothingToShow, View
 from mmvae_jax.types import ModalitySpec
 
@@ -49,7 +49,7 @@ def conditional_pairs(view: View) -> Figure:
         draw(view, pair, [target for target in images if target not in pair])
         for pair in pairs[:_MOST_PAIRS]
     ]
-    left_out = f"the first {_MOST_PAIRS} of {len(pairs)} pairs" if len(pairs) > len(panels) else ""
+    left_out = some(len(panels), len(pairs), "pairs")
     title = f"Given two modalities: {programs.DRAWS} draws of each other"
     return sheet(title, in_lines(panels), "; ".join(filter(None, (left_out, view.note))))
 

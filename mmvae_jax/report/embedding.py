@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mmvae_jax.report import programs
-from mmvae_jax.report.style import COLOURS, plain, plots, short
+from mmvae_jax.report.style import COLOURS, plain, plots, short, some
 from mmvae_jax.report.view import NothingToShow, View
 
 _POINTS = 300  # of one map
@@ -47,10 +47,13 @@ def embedding(view: View) -> Figure:
             rows = given[spec.name]
             code = codes[spec.name].private[spec.name][rows]
             maps.append((f"private, {plain(spec.name)}", code, rows, np.full(len(rows), index)))
-    maps = [found for found in maps if len(found[1]) >= _FEWEST][:_MOST_MAPS]
+    known = [found for found in maps if len(found[1]) >= _FEWEST]
+    maps = known[:_MOST_MAPS]
     if not maps:
         raise NothingToShow(f"fewer than {_FEWEST} test items")
-    figure, axes = plots("t-SNE of latent codes", len(maps), columns=3 if len(maps) > 4 else 2)
+    note = some(len(maps), len(known), "codes")
+    columns = 3 if len(maps) > 4 else 2
+    figure, axes = plots("t-SNE of latent codes", len(maps), columns, note)
     for ax, (title, points, rows, sources) in zip(axes, maps, strict=True):
         colour = sources if classes is None else classes[rows]
         _scatter(ax, _map(points, view.seed), colour, sources)

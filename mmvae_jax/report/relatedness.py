@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 
 from mmvae_jax.evaluation.relatedness import between_classes
 from mmvae_jax.report import programs
-from mmvae_jax.report.style import COLOURS, plots, short
+from mmvae_jax.report.style import COLOURS, plots, short, some
 from mmvae_jax.report.view import NothingToShow, View
 
 _ITEMS = 200
-_MOST_PAIRS = 4
+_MOST_PAIRS = 15
 _MOST_CLASSES = 40
 
 
@@ -34,13 +34,14 @@ def relatedness(view: View) -> Figure:
         for (a, b), distance in programs.distances(view, batch, view.names).items()
     }
     matrix = _class_matrix(view, batch, distances, present)
-    shown = [pair for pair in distances if (present[pair[0]] & present[pair[1]]).any()]
-    shown = shown[:_MOST_PAIRS]
+    known = [pair for pair in distances if (present[pair[0]] & present[pair[1]]).any()]
+    shown = known[:_MOST_PAIRS]
     if not shown:
         raise NothingToShow("no test item has two modalities")
     count = len(shown) + (2 if matrix is not None else 0)
     title = "2-Wasserstein distance between the posteriors of two modalities"
-    figure, axes = plots(title, count, columns=2)
+    note = some(len(shown), len(known), "pairs of modalities")
+    figure, axes = plots(title, count, columns=3 if count > 5 else 2, note=note)
     for ax, (a, b) in zip(axes, shown, strict=False):
         same = np.flatnonzero(present[a])[:, None] == np.flatnonzero(present[b])
         _histogram(ax, distances[a, b], same)

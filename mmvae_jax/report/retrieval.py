@@ -15,7 +15,17 @@ from matplotlib.figure import Figure
 
 from mmvae_jax.report import programs
 from mmvae_jax.report.sheets import table
-from mmvae_jax.report.style import COLOURS, Panel, as_rgb, in_lines, in_parts, plain, sheet, short
+from mmvae_jax.report.style import (
+    COLOURS,
+    Panel,
+    as_rgb,
+    in_lines,
+    in_parts,
+    plain,
+    sheet,
+    short,
+    some,
+)
 from mmvae_jax.report.view import NothingToShow, View
 from mmvae_jax.types import Batch, ModalitySpec
 
@@ -49,8 +59,7 @@ def galleries(view: View) -> list[Figure]:
             (pictures if asking.is_image and sought.is_image else words).append(panel)
     if not pictures and not words:
         raise NothingToShow("no test item has two modalities")
-    some = f"the first {_MOST} of {len(known)} modalities" if len(known) > _MOST else ""
-    note = "; ".join(filter(None, (some, view.note)))
+    note = "; ".join(filter(None, (some(len(specs), len(known), "modalities"), view.note)))
     lines = [in_lines(pictures[part]) for part in in_parts(len(pictures), _ON_A_SHEET)]
     lines += [in_lines(words[part]) for part in in_parts(len(words), _TEXTS_ON_A_SHEET)]
     return [sheet(_TITLE, found, note) for found in lines]

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mmvae_jax.evaluation.robustness import ATTRIBUTES, CLASSIFICATION, COHERENCE, ERROR, KEPT
-from mmvae_jax.report.style import plain, plots
+from mmvae_jax.report.style import plain, plots, some
 from mmvae_jax.report.view import NothingToShow, View
 
 _MOST_UNITS = 5  # plots of modalities that are no images, each with an axis of its own
@@ -36,7 +36,8 @@ def robustness(view: View) -> Figure:
     measured = {title: names for title, names in measured.items() if names}
     if not measured:
         raise NothingToShow("robustness was not measured: config.evaluation.metrics = 'all' does")
-    figure, axes = plots("Filled in from what is given", len(measured), columns=2)
+    note = some(_MOST_UNITS, len(others), "modalities that are no images")
+    figure, axes = plots("Filled in from what is given", len(measured), columns=2, note=note)
     for ax, (title, names) in zip(axes, measured.items(), strict=True):
         for name, label in names.items():
             _curve(ax, _points(view, name), plain(label))

@@ -252,13 +252,20 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def plots(title: str, count: int, columns: int = 0) -> tuple[Figure, list[Axes]]:
-    """``count`` plots under one title, so many ``columns`` side by side (0: all)."""
+def some(shown: int, total: int, what: str) -> str:
+    """What a figure says that leaves some out; nothing where it shows all."""
+    return f"the first {shown} of {total} {what}" if shown < total else ""
+
+
+def plots(title: str, count: int, columns: int = 0, note: str = "") -> tuple[Figure, list[Axes]]:
+    """``count`` plots under one title, so many ``columns`` side by side (0: all), and a note."""
     columns = min(columns or count, count)
     rows = -(-count // columns)
     figure = new_figure(min(3.2 * columns, PAGE), 2.4 * rows + 0.3)
     figure.set_layout_engine("constrained")
     figure.suptitle(title, fontsize=10, weight="bold", x=0.01, ha="left")
+    if note:
+        figure.supxlabel(note, fontsize=7, color="#666666", x=0.01, ha="left")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for unused in axes[count:]:
         unused.remove()

@@ -137,9 +137,16 @@ def test_what_a_model_maximises_has_a_curve(name, tmp_path):
     text = "".join(json.dumps({"step": step, "loss": -1.0, **line}) + "\n" for step in (1, 2))
     (tmp_path / "metrics.jsonl").write_text(text)
     figure = curves.training_curve(view.View(model, {}, None, tmp_path, {}))
-    axes = {ax.get_title(loc="left"): ax for ax in figure.axes}["objective and bound (nats)"]
-    shown = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert shown == [{"meme": "bound", "mmjsd": "objective"}.get(name, "elbo")]
+    shown = {
+        axes.get_title(loc="left"): {text.get_text() for text in axes.get_legend().get_texts()}
+        for axes in figure.axes
+        if axes.get_legend()
+    }
+    maximised = {"meme": "bound", "mmjsd": "objective"}.get(name, "elbo")
+    assert shown["objective and bound (nats)"] == {maximised}
+    assert shown["log p(x | z) of each modality (nats)"] == {"a", "b"}
+    blocks = {"shared", *(f"private/{n}" for n in "ab" if model.spec(n).private_dim)}
+    assert blocks <= shown["KL divergence (nats)"]
 
 
 def test_what_has_no_content_is_left_out_with_the_reason(tmp_path, caplog):
@@ -234,6 +241,15 @@ def test_without_private_codes_there_is_no_style(tmp_path, caplog):
     drawn, skipped = figures.draw(shown, needing)
     assert not drawn and tuple(skipped) == needing
     assert caplog.text.count("no image modality has a private code") == 3
+
+
+def test_the_matrix_shows_the_numbers_beside_their_judges(tmp_path):
+    shown = view.View(ShownModel(fakes.specs()), {}, fakes.dataset(), tmp_path, RESULTS)
+    (axes,) = curves.coherence_matrix(shown).axes
+    rows = ["1.00", "0.50", "0.10"]
+    assert [text.get_text() for text in axes.texts] == [*rows, *rows, "–", "–", "–"]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["a\n(0.99)", "b", "v"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b", "v"]
 
 
 def test_one_item_of_each_class_and_whole_rows_first():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmvae_jax.models.hybrid_latents import HybridLatents
-from mmvae_jax.report import embedding, programs, relatedness, traversals, view
+from mmvae_jax.report import embedding, programs, relatedness, style, traversals, view
 from mmvae_jax.report.view import NothingToShow
 from tests.evaluation import fakes
 from tests.report.shown import ShownModel
@@ -99,6 +99,25 @@ def test_a_mixture_has_no_distance(monkeypatch):
     monkeypatch.setitem(seen.__dict__, "batch", {"present": {n: np.ones(4, bool) for n in "abv"}})
     with pytest.raises(NothingToShow, match="a mixture, not one expert"):
         relatedness.relatedness(seen)
+
+
+def test_distances_stand_apart_and_classes_make_a_tree(generator):
+    figure = relatedness.relatedness(shown())
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles[:3] == ["a and b", "a and v", "b and v"] and titles[3] == "classes"
+    different, same = figure.axes[0].containers
+    # Posteriors tell the class, which a quarter of the other items share.
+    assert sum(bar.get_height() > 0 for bar in same) == 1 and same[0].get_height() > 0
+    assert different[0].get_height() > 0 and different[-1].get_height() > 0
+    matrix = np.asarray(figure.axes[3].images[0].get_array())
+    np.testing.assert_allclose(matrix, np.sqrt(2) * (1 - np.eye(fakes.CLASSES)), atol=1e-6)
+    assert [axes.get_ylabel() for axes in figure.axes[4:]].count("mean distance") == 2
+    far = np.array([[0.0, 1, 5, 5], [1, 0, 5, 5], [5, 5, 0, 2], [5, 5, 2, 0]])
+    axes = style.new_figure(3, 3).add_subplot()
+    relatedness._dendrogram(axes, far, list("wxyz"))
+    names = [text.get_text() for text in axes.get_xticklabels()]
+    assert {frozenset(names[:2]), frozenset(names[2:])} == {frozenset("wx"), frozenset("yz")}
+    assert axes.get_ylim()[0] < 1 and axes.get_ylim()[1] > 5
 
 
 def test_a_map_shows_items_of_every_class_from_every_modality():
