@@ -33,7 +33,8 @@ SETTINGS = {
     "lines.linewidth": 1.2,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
-    "legend.frameon": False,
+    "legend.framealpha": 0.8,  # over lines it can still be read
+    "legend.edgecolor": "none",
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "text.color": "#222222",

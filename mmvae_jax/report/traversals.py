@@ -30,17 +30,22 @@ _ORDER = "dimensions and their KL in nats, the most used first"
 
 
 class Row(NamedTuple):
-    """One factor of a latent space: its name, and codes [n, D] that differ in it alone."""
+    """One factor of a latent space: its name, and codes [n, D] that differ in it alone.
+
+    They are `_STEPS` apart, or the classes of a categorical.
+    """
 
     name: str
     codes: np.ndarray
+    classes: bool = False
 
 
 class Strip(NamedTuple):
-    """What a row looks like: its name, and images [n, H, W, 3]."""
+    """What a `Row` looks like: images [n, H, W, 3]."""
 
     name: str
     images: np.ndarray
+    classes: bool
 
 
 def shared_traversals(view: View) -> list[Figure]:
@@ -103,7 +108,7 @@ def shared_rows(view: View, code: np.ndarray, used: np.ndarray) -> list[Row]:
         probability = np.full((classes, classes), (1 - _SURE) / (classes - 1), np.float32)
         np.fill_diagonal(probability, _SURE)
         made[:, start : start + classes] = np.log(probability)
-        rows.append(Row(_named(f"c{index + 1}", used[index]), made))
+        rows.append(Row(_named(f"c{index + 1}", used[index]), made, classes=True))
         start += classes
     rows = [rows[index] for index in _order(used[: len(categories)])]
     scale = np.asarray(view.model.shared_prior(view.variables)["scale"])
@@ -135,7 +140,7 @@ def _strips(rows: Sequence[Row], made: np.ndarray) -> list[Strip]:
     """Each row with its images, of the decoded codes of all rows [N, ...]."""
     ends = np.cumsum([len(row.codes) for row in rows])
     parts = np.split(as_rgb(made[: ends[-1]]), ends[:-1])
-    return [Strip(row.name, images) for row, images in zip(rows, parts, strict=True)]
+    return [Strip(row.name, images, row.classes) for row, images in zip(rows, parts, strict=True)]
 
 
 def _sheets(view: View, title: str, strips: Mapping[str, Sequence[Strip]]) -> Iterator[Figure]:
@@ -156,6 +161,6 @@ def _panel(name: str, strips: Sequence[Strip]) -> Panel:
     grid = np.full((len(strips), width, *strips[0].images.shape[1:]), np.nan, np.float32)
     for place, strip in enumerate(strips):
         grid[place, : len(strip.images)] = strip.images
-    moved = all(len(strip.images) == len(_STEPS) for strip in strips)
-    steps = [f"{step:+.0f}" if step else "0" for step in _STEPS] if moved else ()
+    some_classes = any(strip.classes for strip in strips)
+    steps = () if some_classes else [f"{step:+.0f}" if step else "0" for step in _STEPS]
     return Panel(grid, plain(name), [strip.name for strip in strips], column_labels=steps)

@@ -87,6 +87,9 @@ def test_every_dimension_has_its_row_on_some_sheet(generator):
             assert texts[-9:] == ["-4", "-3", "-2", "-1", "0", "+1", "+2", "+3", "+4"]
             names[name] += texts[:-9]
     assert names["a"] == [row.name for row in rows] and names["b"] == names["a"][:30]
+    # Nine classes of a categorical are no steps.
+    classes = traversals.Strip("c1", np.zeros((9, 4, 4, 3)), classes=True)
+    assert not traversals._panel("a", [classes]).column_labels
     titles = [figure.texts[0].get_text() for figure in found]
     assert titles == [f"title ({n} of 3)" for n in (1, 2, 3)]
 
