@@ -19,7 +19,8 @@ carries these sizes over to five modalities (meant for an accelerator; no paper 
 
 `dataset=mnist_labels` is the ablation of the hybrid paper, an image and its class with a Gaussian
 shared space: the hybrid's networks of one layer of 256, its weight of the label, 200, and its
-private dimensions, 10 of the image and none of the label.
+private dimensions, 10 of the image and none of the label. After 3 epochs (`--config.num_epochs=3`)
+0.969 of the labels of test images are right (one seed).
 
 `dataset=flowers` has the dimensions of the paper's flowers, with a mean of frozen embeddings in the
 place of its recurrent network of captions.

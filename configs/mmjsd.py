@@ -13,7 +13,8 @@ shortcut that MMVAE+ closes).
 has the setting of the comparison in the MMVAE+ paper: 32 shared dimensions, Laplace likelihoods, 50
 epochs. That paper varies beta and the private size (32 here), and does not state the networks.
 `dataset=mnist_labels` takes the sizes of MNIST in the published code; the weight of the label, 50,
-is MVAE's.
+is MVAE's. After 3 epochs (`--config.num_epochs=3`) 0.955 of the labels of test images are right
+(one seed).
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ between draws 0.0001, bound 773 nats (one seed).
 has the setting of the comparison in the MMVAE+ paper: 64 latent dimensions, K = 10, DReG, beta 2.5,
 50 epochs. That paper does not state the networks; they are MMVAE+'s ResNets here.
 `dataset=mnist_labels` takes what the model's own paper has for MNIST beside SVHN: one hidden layer
-of 400, 20 dimensions, K = 30, a learned prior; the weight of the label, 50, is MVAE's.
+of 400, 20 dimensions, K = 30, a learned prior; the weight of the label, 50, is MVAE's. After 3 of
+its epochs (`--config.num_epochs=3`) 0.931 of the labels of test images are right (one seed).
 
     python -m mmvae_jax.main --config=configs/mmvae.py:dataset=mnist_svhn \
         --config.data.dir=FOLDER

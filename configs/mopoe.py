@@ -10,7 +10,8 @@ conditional coherence 0.908, bound 1101 nats (one seed; twice as long as the oth
 
 has the setting of the published code: 512 latent dimensions, beta 2.5, the batch cut into chunks,
 300 epochs. `dataset=mnist_labels` takes that code's sizes for MNIST beside SVHN and text: one
-hidden layer of 400, 20 dimensions, 200 epochs; the weight of the label, 50, is MVAE's.
+hidden layer of 400, 20 dimensions, 200 epochs; the weight of the label, 50, is MVAE's. After 3 of
+them (`--config.num_epochs=3`) 0.953 of the labels of test images are right (one seed).
 `dataset=mnist_svhn_text` is that set itself, with a hidden layer in place of convolutions for the
 text. `dataset=cub` has beta, learning rate and epochs of the comparison in the MMVAE+ paper.
 """
