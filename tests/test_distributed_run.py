@@ -37,7 +37,7 @@ SMALL = (
     "--config.training.log_every=2",
     "--config.evaluation.figures=False",
 )
-SECONDS = 300
+SECONDS = 600  # of one command, beside another one on two cores
 
 
 def command(workdir: Path) -> list[str]:
