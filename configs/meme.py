@@ -16,7 +16,8 @@ accelerator.
     python -m mmvae_jax.main --config=configs/meme.py:dataset=mnist_labels \
         --config.data.dir=MNIST_FOLDER
 
-is MNIST with its labels, whose pseudo-samples are relaxed one-hot vectors.
+is MNIST with its labels, whose pseudo-samples are relaxed one-hot vectors. After 3 epochs
+(`--config.num_epochs=3`) 0.967 of the labels of test images are right (one seed).
 
     python -m mmvae_jax.main --config=configs/meme.py:dataset=mnist_svhn --config.data.dir=FOLDER
 
