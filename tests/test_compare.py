@@ -159,6 +159,18 @@ def test_each_data_set_has_its_table(tmp_path):
     ]
 
 
+def test_where_data_lie_and_how_they_come_makes_no_other_setting(tmp_path):
+    data = {"name": "polymnist", "seed": 0, "dir": "a", "download": True, "cache_dir": ""}
+    elsewhere = {**data, "dir": "b", "download": False, "cache_dir": "c"}
+    results = {COHERENCE: 0.5}
+    found = [
+        write_run(tmp_path / "a", results, data=data, training={"data": "auto"}),
+        write_run(tmp_path / "b", results, data=elsewhere, training={"data": "host"}, seed=1),
+    ]
+    (table,) = compare.main(found)
+    assert table.runs == [2]
+
+
 def test_the_papers_number_stands_beside_its_setting(tmp_path, capsys):
     found = [
         write_run(

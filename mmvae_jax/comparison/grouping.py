@@ -16,7 +16,8 @@ from mmvae_jax.types import UserError
 SEEDS = ("seed", "data.seed", "evaluation.seed")
 # Where things lie and how many are handled at a time: no number depends on them.
 _IGNORED = (
-    *("data.dir", "evaluation.batch_size", "evaluation.cache_dir", "evaluation.figures"),
+    *("data.dir", "data.download", "data.cache_dir", "training.data"),
+    *("evaluation.batch_size", "evaluation.cache_dir", "evaluation.figures"),
     *("evaluation.metrics", "evaluation.likelihood_sets", "evaluation.split"),
     *("training.log_every", "training.checkpoint_every"),
 )
@@ -114,7 +115,7 @@ def _data_sets(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def _data_options(run: Run) -> dict[str, Any]:
-    skipped = ("seed", "dir", "download", *_PARTIAL)
+    skipped = ("seed", "dir", "download", "cache_dir", *_PARTIAL)
     return {key: value for key, value in run.config["data"].items() if key not in skipped}
 
 
