@@ -163,8 +163,12 @@ def parse(text: str) -> dict[str, Said]:
     """``"a:counts,b:tokens:5000"`` as a mapping; UserError with the nearest match."""
     found: dict[str, Said] = {}
     for entry in filter(None, text.split(",")):
-        name, colon, rest = entry.strip().partition(":")
-        kind, sized, size = rest.partition(":")
+        head, _, size = entry.strip().rpartition(":")
+        name, colon, kind = head.rpartition(":")
+        # Names may hold colons, too: what is behind the last one is a kind, or how many.
+        sized = name and size not in KINDS and (kind in KINDS or size.isdecimal())
+        if not sized:
+            name, colon, kind = entry.strip().rpartition(":")
         if not colon or not name:
             raise UserError(
                 f"data.kinds: {entry!r} must be NAME:KIND (or NAME:KIND:SIZE for label and "

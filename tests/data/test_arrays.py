@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmvae_jax import data
-from mmvae_jax.data import items, rows
+from mmvae_jax.data import array_kinds, items, rows
 from mmvae_jax.types import UserError
 
 N = 40
@@ -220,6 +220,13 @@ def test_how_many_tokens_and_classes_there_are_can_be_said(load, views):
     read = items.from_arrays({"caption": np.full((2, 5), 29)}, dataset.specs)
     assert read.present["caption"].all()
     assert load(views, kinds="genes:tokens:100").specs[1].num_classes == 100
+    assert array_kinds.parse("a:b:counts,c:label:tokens:30,d:label:vector") == {
+        "a:b": array_kinds.Said("counts"),
+        "c:label": array_kinds.Said("tokens", 30),
+        "d:label": array_kinds.Said("vector"),
+    }
+    with pytest.raises(UserError, match=r"'caption' is to be 'tokenz'.*did you mean 'tokens'"):
+        array_kinds.parse("caption:tokenz:30")
 
 
 def test_a_row_of_one_number_is_a_column(load, views):
