@@ -220,9 +220,10 @@ def write(view: View) -> tuple[dict[str, Path], dict[str, str]]:
             with matplotlib.rc_context(style.SETTINGS):
                 style.save(figure, folder / f"{sheet}.pdf")
                 written[sheet] = style.save(figure, folder / f"{sheet}.png")
-    for path in folder.glob("*"):
-        if entry_of(path.stem) in FIGURES and path.stem not in written:
-            path.unlink()
+    for kind in ("pdf", "png"):
+        for path in folder.glob(f"*.{kind}"):
+            if entry_of(path.stem) in FIGURES and path.stem not in written:
+                path.unlink()
     return written, skipped
 
 

@@ -95,10 +95,12 @@ def test_a_figure_may_have_several_sheets(tmp_path, monkeypatch):
     assert sheets(3) == ["some", "some_2", "some_3"]
     assert figures.entry_of("some_3") == figures.entry_of("some") == "some"
     assert figures.entry_of("some_x") == "some_x"
-    (folder / "mine_2.png").write_bytes(b"of the user")
+    own = {"mine_2.png", "some_3.svg"}
+    for name in own:
+        (folder / name).write_bytes(b"of the user")
     assert sheets(2) == ["some", "some_2"]
     kept = {f"{name}.{kind}" for name in ("some", "some_2") for kind in ("png", "pdf")}
-    assert {path.name for path in folder.iterdir()} == {*kept, "mine_2.png"}
+    assert {path.name for path in folder.iterdir()} == kept | own
 
 
 def test_panels_stand_in_lines_no_wider_than_a_page():
