@@ -58,6 +58,8 @@ class Reporting:
     ) -> dict[str, Figure]:
         """Figures of the report as Matplotlib's, for a notebook or a paper.
 
+        Of a figure of several sheets ``NAME`` is the first, ``NAME_2`` the second.
+
         Args:
           names: which of ``mmvae_jax.report.FIGURES``; all where there are none. What has no
             content for this model and these items is not among them.
@@ -70,7 +72,7 @@ class Reporting:
         return self._draw_figures(names, batch)[0]
 
     def figure(self, name: str, batch: Mapping[str, Any] | None = None) -> Figure:
-        """One of `figures`; UserError with the reason where it has no content."""
+        """One of `figures`, its first sheet; UserError with the reason where it has no content."""
         drawn, skipped = self._draw_figures([name], batch)
         if name in skipped:
             raise UserError(f"figure {name!r}: {skipped[name]}")
