@@ -18,7 +18,10 @@ from mmvae_jax.types import UserError
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _BLOCK = 512  # pictures that are made at a time
 # What Pillow raises where bytes are damaged.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error),
+    Image.DecompressionBombError,
+)
 
 
 def listed(folder: Path) -> list[Path]:

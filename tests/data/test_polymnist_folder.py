@@ -143,6 +143,7 @@ def test_file_names_of_another_kind(folder, name):
         ("text", "of 6 or before (it starts like no format of images)"),
         ("flipped", "of 2,448 or before"),
         ("checksum", "of 2,448 or before"),
+        ("no pixels", "of 45 or before"),
     ],
 )
 def test_damaged_png(folder, damage, said):
@@ -155,6 +156,7 @@ def test_damaged_png(folder, damage, said):
     checksum[-13] ^= 1  # the last byte of that of the pixels; what follows it has twelve
     damaged = {"cut": content[:900], "empty": b"", "text": b"<html>"}
     damaged |= {"flipped": bytes(flipped), "checksum": bytes(checksum)}
+    damaged["no pixels"] = content[:33] + content[-12:]  # the header, and the end
     path.write_bytes(damaged[damage])
     message = refusal(folder)
     said = said.replace("2,448", f"{len(content):,}")  # what the packing makes of noise may change
