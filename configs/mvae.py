@@ -16,6 +16,9 @@ latent dimensions, 500 epochs; meant for an accelerator); its beta is one of 0.0
 
 is MNIST with its labels in the setting of its own paper, with a fifth of the 500 epochs: the
 published length is `--config.num_epochs=500 --config.objective.warmup_steps=100000`. With
+`--config.num_epochs=10 --config.objective.warmup_steps=0` 0.894 of the labels of test images are
+right (one seed); after 20 epochs of which 8 are warm-up 0.520: that comes late.
+With
 `dataset=mnist_labels,paired=0.01` that fraction of the training rows are pairs and of the others
 image and label are rows apart. How the paper mixed them is not known: here a third of each batch
 is of each kind, so that few pairs are not drowned.
