@@ -365,6 +365,7 @@ def _captioned_shapes(config: ConfigDict) -> None:
     """A word weighs as much as many pixels, or captions are learned last."""
     config.model.network_options.conv.update({"hidden": 128, "decoder_factor": 4})
     config.model.network_options.text.update({"embedding": 64, "hidden": 128})
+    config.model.network_options.recurrent.update({"embedding": 32, "hidden": 64, "layers": 1})
     config.model.modalities = ConfigDict({"caption": {"weight": 30.0}})
     if "beta" in config.objective:
         config.objective.beta = 1.0

@@ -8,7 +8,9 @@ trains on the embedded `polydigits`, sized for two CPU cores: conditional cohere
     python -m mmvae_jax.main --config=configs/jmvae.py:dataset=captioned_shapes
 
 names the shape of an image rightly in 0.896 of the captions that it writes, and 0.999 of the images
-that it draws show the shape of the caption (level 1, one seed).
+that it draws show the shape of the caption (level 1, one seed). With recurrent networks of
+captions, `"--config.model.modalities={'caption': {'network': 'recurrent', 'weight': 30.0}}"`, these
+are 0.943 and 0.997.
 
     python -m mmvae_jax.main --config=configs/jmvae.py:dataset=polymnist \
         --config.data.dir=MNIST_FOLDER
