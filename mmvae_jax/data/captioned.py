@@ -17,7 +17,7 @@ import numpy as np
 
 from mmvae_jax.data import splits
 from mmvae_jax.data.contract import SPLITS, Split
-from mmvae_jax.data.folders import MissingFiles
+from mmvae_jax.data.folders import MissingFiles, read_text
 from mmvae_jax.data.gathered import Gathered
 from mmvae_jax.types import UserError
 
@@ -230,15 +230,7 @@ def read_lines(path: Path) -> list[str]:
     Raises:
       UserError: it cannot be read as UTF-8.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path} is no text in UTF-8, at byte {error.start:,}: damaged; unpack it again"
-        ) from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    lines = [line.strip() for line in lines]
+    lines = [line.strip() for line in read_text(path, "unpack it again").split("\n")]
     while lines and not lines[-1]:
         lines.pop()
     return lines

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from mmvae_jax.data import images
-from mmvae_jax.data.folders import MissingFiles
+from mmvae_jax.data.folders import MissingFiles, read_text
 from mmvae_jax.types import UserError
 
 WIDTH, HEIGHT = 178, 218
@@ -143,14 +143,7 @@ def read_images(
 
 def _read(path: Path, columns: tuple[str, ...] = ()) -> Table:
     """A list; without `columns` its first two lines say how many rows follow, and their columns."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path} is no text in UTF-8, at byte {error.start:,}: damaged; fetch it again"
-        ) from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    lines = read_text(path, "fetch it again").splitlines()
     first, announced = 0, None
     if not columns:
         if len(lines) < 2 or not lines[0].strip().isdecimal():

@@ -1,4 +1,4 @@
-"""Where the files of a dataset are."""
+"""Where the files of a dataset are, and the texts among them."""
 
 from __future__ import annotations
 
@@ -62,3 +62,19 @@ def own() -> Path | None:
     if not os.path.isabs(home):
         home = os.path.expanduser(os.path.join("~", ".local", "share"))
     return Path(home, _OWN) if os.path.isabs(home) else None
+
+
+def read_text(path: Path, remedy: str) -> str:
+    """A text in UTF-8, whole.
+
+    Raises:
+      UserError: it cannot be read, or it is no such text; then with ``remedy``, what to do.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is no text in UTF-8, at byte {error.start:,}: damaged; {remedy}"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
