@@ -19,9 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmvae_jax.evaluation.classifiers import classify
-from mmvae_jax.evaluation.context import Context, labelled, stream
+from mmvae_jax.evaluation.context import Context, labelled
+from mmvae_jax.evaluation.decoding import means_given, means_of_prior
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean, mean_of_cells
-from mmvae_jax.types import Array, Batch, Variables
+from mmvae_jax.types import Array, Variables
 
 Networks = tuple[tuple[str, nn.Module], ...]
 
@@ -76,11 +77,12 @@ def unconditional_coherence(context: Context) -> dict[str, Result]:
     count = len(context.rows)
     size = min(context.settings.batch_size, count)
     seed = context.seed_for("coherence/unconditional")
-    agree = [
-        _agreement(context.model, networks, size, context.variables, weights, seed, np.uint32(i))
-        for i in range(-(-count // size))
-    ]
-    agree = np.concatenate([np.asarray(part) for part in agree])[:count]
+    parts = []
+    for index in range(-(-count // size)):
+        drawn = means_of_prior(context.model, size, context.variables, seed, np.uint32(index))
+        parts.append(np.asarray(_classes(networks, weights, _judged(networks, drawn))))
+    classes = np.concatenate(parts, -1)[:, :count]
+    agree = (classes == classes[:1]).all(0)
     return {
         "coherence/unconditional": mean(
             agree,
@@ -97,17 +99,17 @@ def _hits(context: Context) -> tuple[np.ndarray, np.ndarray]:
     hits, counted = [], []
     for source in context.names:
         seed = context.seed_for(f"coherence/conditional/{source}")
-        parts = [
-            _judged(
-                context.model, networks, source, context.variables, weights, seed, np.uint32(i), b
-            )
-            for i, b in enumerate(context.batches(context.rows))
-        ]
-        found = np.concatenate([np.asarray(right) for right, _ in parts], -1)
-        row = np.full((len(context.names), found.shape[-1]), np.nan)
-        row[columns] = found
+        right, weight = [], []
+        for index, batch in enumerate(context.batches(context.rows)):
+            asked = (context.model, source, context.variables, seed, np.uint32(index), batch)
+            shown = _judged(networks, means_given(*asked))
+            classes = np.asarray(_classes(networks, weights, shown))
+            right.append(classes == np.asarray(batch["label"]))
+            weight.append(jnp.where(batch["present"][source], labelled(batch), 0.0))
+        row = np.full((len(context.names), sum(map(len, weight))), np.nan)
+        row[columns] = np.concatenate(right, -1)
         hits.append(row)
-        counted.append(np.concatenate([np.asarray(weight) for _, weight in parts]))
+        counted.append(np.concatenate(weight))
     return np.stack(hits), np.stack(counted).astype(np.float64)
 
 
@@ -150,40 +152,18 @@ def split_judges(judges: Mapping[str, Any]) -> tuple[Networks, dict[str, Variabl
     return networks, {name: judge.variables for name, judge in judges.items()}
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _judged(
-    model: Any,
-    networks: Networks,
-    source: str,
-    variables: Variables,
-    weights: Mapping[str, Variables],
-    seed: Array,
-    index: Array,
-    batch: Batch,
-) -> tuple[Array, Array]:
-    """(bool [targets, B], float32 [B]) for one batch and one given modality."""
-    generated = model.conditional(
-        variables, stream(seed, index), batch, (source,), 1, private="prior"
-    )
-    right = [
-        classify(network, weights[name], generated[name][0]) == batch["label"]
-        for name, network in networks
-    ]
-    present = batch["present"][source].astype(jnp.float32)
-    return jnp.stack(right), labelled(batch) * present
+def _judged(networks: Networks, generated: Mapping[str, Array]) -> dict[str, Array]:
+    """Those of the generated modalities that have a judge."""
+    return {name: generated[name] for name, _ in networks}
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _agreement(
-    model: Any,
-    networks: Networks,
-    count: int,
-    variables: Variables,
-    weights: Mapping[str, Variables],
-    seed: Array,
-    index: Array,
+@functools.partial(jax.jit, static_argnums=0)
+def _classes(
+    networks: Networks, weights: Mapping[str, Variables], generated: Mapping[str, Array]
 ) -> Array:
-    """bool [count]: all classifiers name the same class."""
-    generated = model.generate(variables, stream(seed, index), count)
-    found = jnp.stack([classify(net, weights[name], generated[name]) for name, net in networks])
-    return (found == found[:1]).all(0)
+    """Classes int32 [judges, B] of what is generated, {name: [B, *shape]}.
+
+    Apart from the program that generates, which other metrics share and which takes far longer to
+    compile.
+    """
+    return jnp.stack([classify(net, weights[name], generated[name]) for name, net in networks])

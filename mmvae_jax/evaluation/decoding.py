@@ -92,7 +92,9 @@ def from_prior(context: Context, purpose: str, count: int) -> dict[str, np.ndarr
     size = min(context.settings.batch_size, count)
     seed = context.seed_for(f"{purpose}/prior")
     parts = [
-        jax.device_get(_prior(context.model, size, context.variables, seed, np.uint32(index)))
+        jax.device_get(
+            means_of_prior(context.model, size, context.variables, seed, np.uint32(index))
+        )
         for index in range(-(-count // size))
     ]
     return {
@@ -118,8 +120,21 @@ def _conditional(
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _prior(
+def means_given(
+    model: Any, source: str, variables: Variables, seed: Array, index: Array, batch: Batch
+) -> dict[str, Array]:
+    """Every modality generated from one, decoder means {name: [B, *shape]}: one draw per row.
+
+    One sample of the shared code, private codes from their priors. A program of its own, so that
+    it is compiled once for all metrics that look at such draws.
+    """
+    drawn = model.conditional(variables, stream(seed, index), batch, (source,), 1, private="prior")
+    return {name: mean[0] for name, mean in drawn.items()}
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def means_of_prior(
     model: Any, count: int, variables: Variables, seed: Array, index: Array
 ) -> dict[str, Array]:
-    """Decoder means {name: [count, *shape]}."""
+    """Decoder means {name: [count, *shape]} of draws from the prior."""
     return model.generate(variables, stream(seed, index), count)

@@ -7,18 +7,15 @@ quality; read it beside the coherence.
 
 from __future__ import annotations
 
-import functools
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mmvae_jax.evaluation.coherence import error_of_mean
-from mmvae_jax.evaluation.context import Context, first_rows, stream
-from mmvae_jax.evaluation.decoding import codes_at_once
+from mmvae_jax.evaluation.context import Context, first_rows
+from mmvae_jax.evaluation.decoding import means_given
 from mmvae_jax.evaluation.result import NotApplicable, Result
-from mmvae_jax.types import Array, Batch, Variables
+from mmvae_jax.types import Array, Batch
 
 _DRAWS = 8  # K
 _ROWS = 500  # at most
@@ -68,32 +65,31 @@ def conditional_diversity(context: Context) -> dict[str, Result]:
 def _variances(context: Context) -> tuple[np.ndarray, np.ndarray]:
     """(variance between draws [M sources, M targets, N], weight [M sources, N])."""
     rows = first_rows(context.rows, _ROWS)
-    codes = codes_at_once(context.model.specs)
-    size = max(1, min(context.settings.batch_size, codes // _DRAWS))
     found, counted = [], []
     for source in context.names:
-        seed = context.seed_for(f"diversity/conditional/{source}")
-        parts = [
-            _variance(context.model, source, context.variables, seed, np.uint32(index), batch)
-            for index, batch in enumerate(context.batches(rows, size))
-        ]
-        found.append(np.concatenate([np.asarray(variance) for variance, _ in parts], -1))
-        counted.append(np.concatenate([np.asarray(weight) for _, weight in parts]))
-    return np.stack(found).astype(np.float64), np.stack(counted).astype(np.float64)
+        variance, weight = [], []
+        for index, batch in enumerate(context.batches(rows)):
+            variance.append(_variance_given(context, source, index, batch))
+            weight.append(jnp.where(batch["present"][source], batch["weight"], 0.0))
+        found.append(np.concatenate(variance, -1))
+        counted.append(np.concatenate(weight))
+    return np.stack(found), np.stack(counted).astype(np.float64)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _variance(
-    model: Any, source: str, variables: Variables, seed: Array, index: Array, batch: Batch
-) -> tuple[Array, Array]:
-    """(variance between draws, mean over pixels [M targets, B]; weight [B]) of one batch."""
-    drawn = model.conditional(
-        variables, stream(seed, index), batch, (source,), _DRAWS, private="prior"
-    )
-    rows = [
-        drawn[spec.name].var(0, ddof=1).mean((1, 2, 3))
-        if spec.is_image
-        else jnp.full(batch["weight"].shape, jnp.nan)
-        for spec in model.specs
-    ]
-    return jnp.stack(rows), batch["weight"] * batch["present"][source].astype(jnp.float32)
+def _variance_given(context: Context, source: str, index: int, batch: Batch) -> np.ndarray:
+    """Variance between draws, mean over pixels [M targets, B]; NaN of what is no image."""
+    drawn = []
+    for draw in range(_DRAWS):
+        seed = context.seed_for(f"diversity/conditional/{source}/{draw}")
+        means = means_given(context.model, source, context.variables, seed, np.uint32(index), batch)
+        drawn.append({spec.name: means[spec.name] for spec in context.model.specs if spec.is_image})
+    found = jax.device_get(_variance(tuple(drawn)))
+    nothing = np.full(len(batch["weight"]), np.nan)
+    return np.stack([np.asarray(found.get(name, nothing), np.float64) for name in context.names])
+
+
+@jax.jit
+def _variance(drawn: tuple[dict[str, Array], ...]) -> dict[str, Array]:
+    """Variance between images of the draws [B, H, W, C], mean over pixels: {name: [B]}."""
+    stacked = jax.tree.map(lambda *images: jnp.stack(images), *drawn)
+    return {name: images.var(0, ddof=1).mean((1, 2, 3)) for name, images in stacked.items()}

@@ -22,7 +22,7 @@ import numpy as np
 from mmvae_jax.evaluation import distances
 from mmvae_jax.evaluation.classifiers import features, in_batches, of_stored
 from mmvae_jax.evaluation.context import Context, first_rows, stream
-from mmvae_jax.evaluation.decoding import decoder_mean, draws_given
+from mmvae_jax.evaluation.decoding import decoder_mean, draws_given, means_of_prior
 from mmvae_jax.evaluation.result import NotApplicable, Result
 from mmvae_jax.types import Array, Batch, ModalitySpec, Variables
 
@@ -275,28 +275,17 @@ def _unconditional(context: Context, names: tuple[str, ...], count: int) -> dict
     """{target: items [N, *shape]} of ``count`` draws from the prior."""
     size = min(context.settings.batch_size, count)
     seed = context.seed_for("quality/unconditional")
-    parts = [
-        jax.device_get(
-            _from_prior(context.model, names, size, context.variables, seed, np.uint32(i))
-        )
-        for i in range(-(-count // size))
-    ]
+    specs = tuple(spec for spec in context.model.specs if spec.name in names)
+    parts = []
+    for index in range(-(-count // size)):
+        drawn = means_of_prior(context.model, size, context.variables, seed, np.uint32(index))
+        parts.append(jax.device_get(_stored(specs, {name: drawn[name] for name in names})))
     return {name: np.concatenate([part[name] for part in parts])[:count] for name in names}
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _from_prior(
-    model: Any,
-    names: tuple[str, ...],
-    count: int,
-    variables: Variables,
-    seed: Array,
-    index: Array,
-) -> dict[str, Array]:
-    """{target: items [count, *shape]} of draws from the prior."""
-    generated = model.generate(variables, stream(seed, index), count)
-    specs = {spec.name: spec for spec in model.specs}
-    return {name: stored(specs[name], generated[name]) for name in names}
+@functools.partial(jax.jit, static_argnums=0)
+def _stored(specs: tuple[ModalitySpec, ...], means: dict[str, Array]) -> dict[str, Array]:
+    return {spec.name: stored(spec, means[spec.name]) for spec in specs}
 
 
 def stored(spec: ModalitySpec, x: Array) -> Array:

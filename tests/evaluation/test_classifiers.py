@@ -41,6 +41,19 @@ def test_patches_make_a_strided_convolution(shape, generator):
     np.testing.assert_allclose(judge_networks.patches(x) @ matrix, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize(("side", "convolutions"), [(8, 1), (16, 2), (28, 3), (64, 3)])
+def test_images_are_halved_until_they_are_4x4_three_times_at_most(side, convolutions):
+    network = judge_networks.ImageNet(10)
+    blank = jnp.zeros((1, side, side, 3))
+    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), blank))["params"]
+    last = -(-side // 2**convolutions)
+    assert len([name for name in shapes if name.startswith("Dense")]) == convolutions + 2
+    assert shapes[f"Dense_{convolutions}"]["kernel"].shape == (
+        last**2 * network.widths[convolutions - 1],
+        network.hidden,
+    )
+
+
 def test_a_large_set_is_learned_from_evenly_chosen_items(tmp_path, monkeypatch):
     train = fakes.dataset().splits["train"]
     rows = np.arange(5, 305)

@@ -8,7 +8,9 @@ import pytest
 
 from mmvae_jax import data, models
 from mmvae_jax.evaluation import Context, NotApplicable, Settings, diversity
+from mmvae_jax.evaluation.coherence import conditional_coherence
 from mmvae_jax.evaluation.context import stream
+from mmvae_jax.evaluation.decoding import means_given
 from tests.evaluation import fakes
 
 NAMES = ("a", "b", "v", "l")
@@ -30,15 +32,17 @@ def brute_force(given, rows):
     """One variance at a time; {(source, target): [those of the rows that have the source]}."""
     draw = jax.jit(
         lambda rng, batch, source: given.model.conditional(
-            given.variables, rng, batch, (source,), 8, private="prior"
+            given.variables, rng, batch, (source,), 1, private="prior"
         ),
         static_argnums=2,
     )
     found = {}
     for source in given.names:
-        seed = given.seed_for(f"diversity/conditional/{source}")
+        seeds = [given.seed_for(f"diversity/conditional/{source}/{draw}") for draw in range(8)]
         for index, batch in enumerate(data.batches(rows, 16)):
-            drawn = draw(stream(seed, np.uint32(index)), models.prepare(batch), source)
+            keys = [stream(seed, np.uint32(index)) for seed in seeds]
+            draws = [draw(key, models.prepare(batch), source) for key in keys]
+            drawn = {name: np.concatenate([d[name] for d in draws]) for name in ("a", "b")}
             for row in range(16):
                 if not (batch["weight"][row] and batch["present"][source][row]):
                     continue
@@ -101,3 +105,14 @@ def test_one_image_has_no_pair_but_a_row_for_the_label():
     assert "no pair of two images" in given.skipped["diversity/conditional/mean"]
     with pytest.raises(NotApplicable, match="no modality is an image"):
         diversity.conditional_diversity(context(fakes.dataset(("v",)), ("v",)))
+
+
+def test_the_programs_that_generate_are_those_of_coherence():
+    """Compiling them is most of what either takes on a CPU."""
+    given = context(fakes.dataset(("a", "b")), ("a", "b"))
+    given.__dict__["classifiers"] = fakes.perfect_judges(("a", "b"))  # nothing is trained
+    means_given.clear_cache()
+    conditional_coherence(given)
+    assert means_given._cache_size() == 2  # given "a", given "b"
+    diversity.conditional_diversity(given)
+    assert means_given._cache_size() == 2
