@@ -25,6 +25,7 @@ OF_THE_DATA = {
     "quality/inception": "names no weights",
     "classification/accuracy": "no modality is the class label",
     "classification/attributes": "no modality holds attributes",
+    "classification/text": "no modality is a text",
     "captions": "has no captions",
     "cca": "has no captions",
 }

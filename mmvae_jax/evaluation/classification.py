@@ -53,17 +53,20 @@ def classification_accuracy(context: Context) -> dict[str, Result]:
 def class_probabilities(
     model: Any, spec: ModalitySpec, given: tuple[str, ...], variables: Variables, batch: Batch
 ) -> Array:
-    """Probabilities [B, C] of a label modality given others: the mean over living strata."""
+    """Probabilities [B, ..., C] of a modality given others: the mean over living strata.
+
+    Of a label [B, C], of attributes [B, A], of a text [B, length, C].
+    """
     posterior = model.encode(variables, batch, given)
     shared = model.shared.mean_code(posterior.shared)  # [S, B, D]
     private = None
     if spec.private_dim:
         private = model.private_space(spec).prior(shared.shape[:2])["loc"]
     decoded = model.decode_one(variables, spec, shared, private)
-    probabilities = model.mean({spec.name: decoded})[spec.name]  # [S, B, C]
+    probabilities = model.mean({spec.name: decoded})[spec.name]  # [S, B, ..., C]
     alive = posterior.strata.astype(jnp.float32)
     share = alive / jnp.maximum(alive.sum(0, keepdims=True), 1.0)
-    return (share[..., None] * probabilities).sum(0)
+    return (share.reshape(share.shape + (1,) * (probabilities.ndim - 2)) * probabilities).sum(0)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

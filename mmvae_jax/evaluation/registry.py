@@ -28,6 +28,7 @@ from mmvae_jax.evaluation import (
     relatedness,
     retrieval,
     robustness,
+    text_accuracy,
 )
 from mmvae_jax.evaluation.context import Context
 from mmvae_jax.evaluation.result import Result
@@ -48,6 +49,7 @@ METRICS: dict[str, Metric] = {
     "mutual_information_score": mutual_information.mutual_information_score,
     "classification/accuracy": classification.classification_accuracy,
     "classification/attributes": attributes.attribute_classification,
+    "classification/text": text_accuracy.text_accuracy,
     "captions": captions.caption_accuracy,
     "cca": cca.caption_correlation,
     "robustness": robustness.missing_modalities,
@@ -87,7 +89,13 @@ ON_REQUEST = frozenset(
 
 # The same whatever the seed: posteriors and means are computed, no code, row or judge is drawn.
 NOT_DRAWN = frozenset(
-    {"classification/accuracy", "classification/attributes", "retrieval", "relatedness"}
+    {
+        "classification/accuracy",
+        "classification/attributes",
+        "classification/text",
+        "retrieval",
+        "relatedness",
+    }
 )
 
 

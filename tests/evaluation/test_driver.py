@@ -106,6 +106,7 @@ def test_everything_of_a_known_model(tmp_path, cache, capsys):
         "quality/inception": NO_WEIGHTS,
         "classification/accuracy": "no modality is the class label",
         "classification/attributes": "no modality holds attributes",
+        "classification/text": "no modality is a text",
         "captions": "the data set 'fake' has no captions that can be checked",
         "cca": "the data set 'fake' has no captions",
     }
@@ -228,6 +229,7 @@ def test_without_labels_label_metrics_are_skipped_with_the_reason(tmp_path, cach
     others = {
         "quality/inception": NO_WEIGHTS,
         "classification/attributes": "no modality holds attributes",
+        "classification/text": "no modality is a text",
         "captions": "the data set 'fake' has no captions that can be checked",
         "information/joint": "the posterior is a mixture",
         "cca": "the data set 'fake' has no captions",
