@@ -60,7 +60,7 @@ class MultimodalVAE(Modalities, abc.ABC):
     ) -> Posterior:
         """Posterior parameters by block, given the present ones of ``given`` (default: all)."""
         present = self.present(batch, given)
-        found = self.experts(variables, batch)
+        found = self.experts(variables, batch, given)
         shared, alive = self.strata(variables, batch, found.shared, present)
         some = present.any(0)
         prior = self.shared_prior(variables, some.shape)

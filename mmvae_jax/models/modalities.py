@@ -155,8 +155,14 @@ class Modalities:
             return shared, None
         return shared, self.private_space(spec).posterior(raw["private"])
 
-    def experts(self, variables: Variables, batch: Batch) -> Experts:
-        """Runs every encoder on a prepared batch; absent modalities may give anything finite."""
+    def experts(
+        self, variables: Variables, batch: Batch, given: Sequence[str] | None = None
+    ) -> Experts:
+        """Runs every encoder on a prepared batch; absent modalities may give anything finite.
+
+        Shared experts of modalities that are not among ``given`` are the prior, so that a program
+        that asks for nothing private of them leaves their encoders out.
+        """
         shared, private = [], {}
         sizes = packing.most(self.kinds, lambda present: present) if self.kinds else None
         for index, spec in enumerate(self.specs):
@@ -166,6 +172,8 @@ class Modalities:
             else:
                 here = batch["present"][spec.name]
                 expert, own = self._encode_rows(variables, spec, x, here, int(sizes[index]))
+            if given is not None and spec.name not in given:
+                expert = self.shared.prior(x.shape[:1])
             shared.append(expert)
             if own is not None:
                 private[spec.name] = own
