@@ -15,7 +15,6 @@ log p(x_A | x_B) are of the weights p(x_A | z) q(z | x_B) / q(z | x_A, x_B), z ~
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -31,10 +30,6 @@ from mmvae_jax.evaluation.result import NotApplicable, Result, mean
 from mmvae_jax.types import Array, Batch, Variables
 
 _FAMILIES = ("log_likelihood", "effective_sample_fraction", "log_weight_variance")
-
-
-# (model, variables, key, batch, of [M], given [M], K) to log-weights [K, B].
-Weights = Callable[..., Array]
 
 
 class Estimate(NamedTuple):
@@ -113,12 +108,9 @@ def _of_weights(label: str, values: Estimate, counted: np.ndarray, how: str) -> 
 
 
 def estimate(context: Context, rows: Any, names: Names) -> Estimate:
-    """log p(x_names) of every row of a split: only its present ones of ``names`` count.
-
-    One program for whatever names, which decodes every modality: compiling one for each took fifty
-    times as long as the default number of draws.
-    """
-    return _over_rows(context, rows, (_own,), Asked(names, ()), "+".join(names))[0]
+    """log p(x_names) of every row of a split: only its present ones of ``names`` count."""
+    marginal, _ = _over_rows(context, rows, Asked(names, ()), "+".join(names))
+    return marginal
 
 
 def estimate_from_all(context: Context, rows: Any, one: Asked) -> tuple[Estimate, Estimate]:
@@ -127,14 +119,15 @@ def estimate_from_all(context: Context, rows: Any, one: Asked) -> tuple[Estimate
     The second takes q(z | given) for p(z | given): its ``log_p`` is no estimate of log p.
     """
     purpose = f"from all/{'+'.join(one.of)}|{'+'.join(one.given)}"
-    marginal, conditional = _over_rows(context, rows, (_marginal, _conditional), one, purpose)
-    return marginal, conditional
+    return _over_rows(context, rows, one, purpose)
 
 
-def _over_rows(
-    context: Context, rows: Any, kinds: tuple[Weights, ...], one: Asked, purpose: str
-) -> list[Estimate]:
-    """The estimate of every kind of log-weights, in batches of rows; the purpose is a seed."""
+def _over_rows(context: Context, rows: Any, one: Asked, purpose: str) -> tuple[Estimate, Estimate]:
+    """From marginal and from conditional log-weights, in batches of rows; the purpose is a seed.
+
+    One program for whatever is asked, which decodes every modality: compiling one for each took
+    fifty times as long as the default number of draws.
+    """
     settings = context.settings
     codes = codes_at_once(context.model.specs)
     size = min(settings.batch_size, codes)
@@ -143,7 +136,6 @@ def _over_rows(
     sides = [np.array([name in side for name in context.names]) for side in one]
     parts = [
         _estimate(
-            kinds,
             context.model,
             chunk,
             context.variables,
@@ -156,12 +148,12 @@ def _over_rows(
         for index, batch in enumerate(context.batches(rows, size))
     ]
     joined = [np.concatenate(field, 1)[:, : len(rows)] for field in zip(*parts, strict=True)]
-    return [Estimate(*fields) for fields in zip(*joined, strict=True)]
+    marginal, conditional = (Estimate(*fields) for fields in zip(*joined, strict=True))
+    return marginal, conditional
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _estimate(
-    kinds: tuple[Weights, ...],
     model: Any,
     chunk: int,
     variables: Variables,
@@ -172,10 +164,10 @@ def _estimate(
     given: Array,
     batch: Batch,
 ) -> tuple[Array, Array, Array]:
-    """The fields of `Estimate`, [T, B] each, of T ``kinds`` of log-weights of the same draws.
+    """The fields of `Estimate`, [2, B] each, from marginal and conditional log-weights.
 
-    There are ``num_samples`` draws, ``chunk`` at a time. Modalities that are neither asked for nor
-    given [M] are taken for absent.
+    Both are of the same ``num_samples`` draws, ``chunk`` at a time. Modalities that are neither
+    asked for nor given [M] are taken for absent.
     """
     key = stream(seed, index)
     chosen = of | given
@@ -187,36 +179,14 @@ def _estimate(
 
     def add(place: Array, so_far: objectives.WeightSummary) -> objectives.WeightSummary:
         rng = jax.random.fold_in(key, place)
-        log_w = jnp.stack([w(model, variables, rng, batch, of, given, chunk) for w in kinds])
+        log_w = model.marginal_and_conditional_log_weights(variables, rng, batch, of, given, chunk)
         used = jnp.arange(chunk) < num_samples - place * chunk
-        return objectives.merge_summaries(so_far, summarize(log_w, used))
+        return objectives.merge_summaries(so_far, summarize(jnp.stack(log_w), used))
 
-    nothing = jnp.zeros((len(kinds), chunk, batch["weight"].shape[0]))
+    nothing = jnp.zeros((2, chunk, batch["weight"].shape[0]))
     start = summarize(nothing, jnp.zeros(chunk, bool))
     total = jax.lax.fori_loop(0, (num_samples + chunk - 1) // chunk, add, start)
     return total.log_mean, total.effective_sample_size / total.count, total.variance
-
-
-def _own(model: Any, variables: Variables, rng: Array, batch: Batch, of, given, count) -> Array:
-    """log p(x, z) / q(z | x) of what is present."""
-    del of, given
-    names = tuple(spec.name for spec in model.specs)
-    return model.log_weights(variables, rng, batch, names, (), count)
-
-
-def _marginal(
-    model: Any, variables: Variables, rng: Array, batch: Batch, of, given, count
-) -> Array:
-    """log p(x_of, z) / q(z | x)."""
-    nothing = jnp.zeros_like(given)
-    return model.log_weights_from_all(variables, rng, batch, of, nothing, count)
-
-
-def _conditional(
-    model: Any, variables: Variables, rng: Array, batch: Batch, of, given, count
-) -> Array:
-    """log p(x_of | z) q(z | x_given) / q(z | x)."""
-    return model.log_weights_from_all(variables, rng, batch, of, given, count)
 
 
 def _family(item: tuple[str, Result]) -> int:

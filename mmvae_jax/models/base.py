@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from mmvae_jax import experts
-from mmvae_jax.models.latents import Parameters, Posterior
+from mmvae_jax.models.latents import Experts, Parameters, Posterior
 from mmvae_jax.models.modalities import Modalities
 from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, Variables
 
@@ -59,8 +59,13 @@ class MultimodalVAE(Modalities, abc.ABC):
         self, variables: Variables, batch: Batch, given: Sequence[str] | None = None
     ) -> Posterior:
         """Posterior parameters by block, given the present ones of ``given`` (default: all)."""
-        present = self.present(batch, given)
         found = self.experts(variables, batch, given)
+        return self._combined(variables, batch, found, self.present(batch, given))
+
+    def _combined(
+        self, variables: Variables, batch: Batch, found: Experts, present: Array
+    ) -> Posterior:
+        """The posterior given those modalities whose experts are ``present`` [M, B]."""
         shared, alive = self.strata(variables, batch, found.shared, present)
         some = present.any(0)
         prior = self.shared_prior(variables, some.shape)
@@ -109,8 +114,13 @@ class MultimodalVAE(Modalities, abc.ABC):
         A private code whose modality is not observed comes from its prior.
         """
         posterior = self.encode(variables, batch, given)
+        return self._draws(rng, posterior, self.present(batch, given), num_samples)
+
+    def _draws(
+        self, rng: PRNGKey, posterior: Posterior, present: Array, num_samples: int
+    ) -> tuple[Array, dict[str, Array]]:
+        """Codes as `sample_posterior` draws them, of modalities ``present`` [M, B]."""
         shared = self.sample_shared(posterior, jax.random.fold_in(rng, 0), num_samples)
-        present = self.present(batch, given)
         return shared, self._sample_private(rng, posterior.private, present, num_samples)
 
     def _sample_private(
@@ -234,10 +244,10 @@ class MultimodalVAE(Modalities, abc.ABC):
         come from their posterior, those of the others from p(w), where the two densities cancel.
         """
         posterior = self.encode(variables, batch, given)
-        shared, private = self.sample_posterior(variables, rng, batch, given, num_samples)
+        observed, scored = self.present(batch, given), self.present(batch, [*given, *of])
+        shared, private = self._draws(rng, posterior, observed, num_samples)
         log_q = self.shared_log_prob(posterior, shared)
         log_w = self.shared.log_prob(self.shared_prior(variables), shared) - log_q
-        observed, scored = self.present(batch, given), self.present(batch, [*given, *of])
         for index, spec in enumerate(self.specs):
             if spec.name not in (*given, *of):
                 continue
@@ -249,7 +259,7 @@ class MultimodalVAE(Modalities, abc.ABC):
                 log_w += jnp.where(observed[index][None], ratio, 0.0)
         return log_w
 
-    def log_weights_from_all(
+    def marginal_and_conditional_log_weights(
         self,
         variables: Variables,
         rng: PRNGKey,
@@ -257,13 +267,13 @@ class MultimodalVAE(Modalities, abc.ABC):
         of: Array,
         given: Array,
         num_samples: int,
-    ) -> Array:
-        """log p(x_of | z, w) p(w) q(z | x_given) / q(z, w | x), z and w from q(z, w | x), [K, B].
+    ) -> tuple[Array, Array]:
+        """Log-weights of log p(x_of) and of log p(x_of | x_given) at the same draws, each [K, B].
 
-        What is drawn from is always the posterior given everything present. Where nothing is given
-        q(z | x_given) is p(z), and these are the log-weights of log p(x_of) or, of everything,
-        log p(x); else those of log p(x_of | x_given), with q(z | x_given) in place of
-        p(z | x_given) (Wu & Goodman 2018, suppl., table 2: marginal, joint, conditional).
+        What is drawn from is always the posterior given everything present. Marginal ones are
+        log p(x_of | z, w) p(w) p(z) / q(z, w | x), where everything is scored the joint ones;
+        conditional ones have q(z | x_given), which stands for p(z | x_given), in place of p(z)
+        (Wu & Goodman 2018, suppl., table 2). Where nothing is given the two are the same.
 
         Args:
           variables: Flax collections.
@@ -273,22 +283,22 @@ class MultimodalVAE(Modalities, abc.ABC):
           given: bool [M], none of them scored.
           num_samples: K.
         """
-        posterior = self.encode(variables, batch)
-        shared, private = self.sample_posterior(variables, rng, batch, None, num_samples)
-        background = {
-            spec.name: batch["present"][spec.name] & given[index]
-            for index, spec in enumerate(self.specs)
-        }
-        some = self.encode(variables, {**batch, "present": background})
-        log_w = self.shared_log_prob(some, shared) - self.shared_log_prob(posterior, shared)
-        scored = self.present(batch) & of[:, None]
+        present = self.present(batch)
+        found = self.experts(variables, batch)
+        posterior = self._combined(variables, batch, found, present)
+        some = self._combined(variables, batch, found, present & given[:, None])
+        shared, private = self._draws(rng, posterior, present, num_samples)
+        scores = jnp.zeros(shared.shape[:-1])
         for index, spec in enumerate(self.specs):
             code = private.get(spec.name)
             score = self.log_px(variables, batch, spec, shared, code)
             if code is not None:
                 score += self._private_ratio(spec, posterior, code)
-            log_w += jnp.where(scored[index][None], score, 0.0)
-        return log_w
+            scores += jnp.where((present[index] & of[index])[None], score, 0.0)
+        log_q = self.shared_log_prob(posterior, shared)
+        log_prior = self.shared.log_prob(self.shared_prior(variables), shared)
+        log_some = self.shared_log_prob(some, shared)
+        return scores + (log_prior - log_q), scores + (log_some - log_q)
 
     def _private_ratio(self, spec: ModalitySpec, posterior: Posterior, code: Array) -> Array:
         """log p(w) - log q(w | x) of private codes [K, B, W], giving [K, B]."""

@@ -151,7 +151,7 @@ class MEME(MultimodalVAE):
             "there is no likelihood to estimate"
         )
 
-    def log_weights_from_all(
+    def marginal_and_conditional_log_weights(
         self,
         variables: Variables,
         rng: PRNGKey,
@@ -159,9 +159,10 @@ class MEME(MultimodalVAE):
         of: Array,
         given: Array,
         num_samples: int,
-    ) -> Array:
+    ) -> tuple[Array, Array]:
         """Not to be had either."""
-        return self.log_weights(variables, rng, batch, (), (), num_samples)
+        log_w = self.log_weights(variables, rng, batch, (), (), num_samples)
+        return log_w, log_w
 
     # --- objective ----------------------------------------------------------------------------
 

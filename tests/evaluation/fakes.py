@@ -201,10 +201,11 @@ class FakeModel:
         values = -jnp.arange(1.0, num_samples + 1)[:, None]
         return jnp.broadcast_to(values, (num_samples, batch["weight"].shape[0]))
 
-    def log_weights_from_all(self, params, rng, batch, of, given, num_samples):
-        """The same; twice that where anything is given."""
+    def marginal_and_conditional_log_weights(self, params, rng, batch, of, given, num_samples):
+        """The same; the conditional ones twice that where anything is given."""
         twice = 1.0 + given.any().astype(jnp.float32)
-        return twice * self.log_weights(params, rng, batch, None, None, num_samples)
+        log_w = self.log_weights(params, rng, batch, None, None, num_samples)
+        return log_w, twice * log_w
 
 
 class NearestImage(ImageNet):

@@ -7,6 +7,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from mmvae_jax import models
@@ -21,21 +22,44 @@ def test_no_model_is_left_out():
     assert set(MODELS) == set(models.MODELS)
 
 
+def counted(monkeypatch, name):
+    """How often the networks of this name are called, by modality, from now on."""
+    original, calls = getattr(Modalities, name), collections.Counter()
+
+    def call(self, variables, spec, *args):
+        calls[spec.name] += 1
+        return original(self, variables, spec, *args)
+
+    monkeypatch.setattr(Modalities, name, call)
+    return calls
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_one_call_of_each_decoder(name, monkeypatch):
     """On rows of every pattern of presence."""
-    model, decode, calls = MODELS[name], Modalities.decode_one, collections.Counter()
-
-    def counted(self, variables, spec, shared, private):
-        calls[spec.name] += 1
-        return decode(self, variables, spec, shared, private)
-
-    monkeypatch.setattr(Modalities, "decode_one", counted)
+    model = MODELS[name]
+    calls = counted(monkeypatch, "decode_one")
     rows = worlds.batch(model, ROWS, present=worlds.patterns(3, ROWS))
 
     variables = {"params": worlds.random_params(model)}
     jax.eval_shape(lambda: model.loss(variables, jax.random.key(0), rows, jnp.int32(0)))
     assert calls == dict.fromkeys(model.names, 1)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "meme"])
+def test_marginal_and_conditional_log_weights_take_one_call_of_each_network(name, monkeypatch):
+    model = MODELS[name]
+    calls = [counted(monkeypatch, kind) for kind in ("encode_one", "decode_one")]
+    rows = worlds.batch(model, ROWS, present=worlds.patterns(3, ROWS))
+    variables = {"params": worlds.random_params(model)}
+    sides = np.array([True, False, False]), np.array([False, True, False])
+    found = jax.eval_shape(
+        lambda: model.marginal_and_conditional_log_weights(
+            variables, jax.random.key(0), rows, *sides, 5
+        )
+    )
+    assert [log_w.shape for log_w in found] == [(5, ROWS)] * 2
+    assert calls == [dict.fromkeys(model.names, 1)] * 2
 
 
 def test_the_weights_of_dreg_cost_no_second_pass():

@@ -168,6 +168,11 @@ def test_there_is_no_likelihood_and_the_reason_is_said(model, params):
     batch = models.prepare({"x": data(2)})
     with pytest.raises(NotImplementedError, match=r"defines no prior p\(z\)"):
         model.log_weights({"params": params}, jax.random.key(0), batch, model.names, (), 2)
+    sides = np.array([True, False]), np.array([False, True])
+    with pytest.raises(NotImplementedError, match=r"defines no prior p\(z\)"):
+        model.marginal_and_conditional_log_weights(
+            {"params": params}, jax.random.key(0), batch, *sides, 2
+        )
 
 
 def test_what_it_cannot_be_is_said():

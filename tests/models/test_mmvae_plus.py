@@ -145,26 +145,42 @@ def predictive(variables, names, x, loc, scale) -> np.ndarray:
     )
 
 
-@pytest.mark.parametrize("given", [(), ("m1",)])
-def test_weights_of_draws_from_all_recover_marginals_and_what_one_posterior_predicts(given):
+def test_weights_of_draws_from_all_recover_marginals_and_what_one_posterior_predicts():
     """m0 and m2 with private codes; draws of u are from the mixture of all three encoders."""
     model = build(3, private=1)
     batch = make_batch(model)
     variables = widened(model.init(jax.random.key(1), batch))
-    loc, scale = np.zeros((ROWS, 3)), np.ones((ROWS, 3))  # p(u)
-    if given:
-        expert = jax.tree.map(
-            lambda p: np.asarray(p[1], np.float64), model.encode(variables, batch, given).shared
-        )
-        loc, scale = expert["loc"], expert["scale"]
-    sides = (np.array([name in side for name in model.names]) for side in (("m0", "m2"), given))
-    log_w = model.log_weights_from_all(variables, jax.random.key(2), batch, *sides, 40_000)
-    estimate = np.asarray(objectives.iwae(log_w))
-    weight = np.exp(np.asarray(log_w, np.float64) - estimate[None])
-    error = weight.std(0) / np.sqrt(weight.shape[0])
-    assert np.all(error < 0.1)
-    expected = predictive(variables, ("m0", "m2"), batch["x"], loc, scale)
-    np.testing.assert_array_less(np.abs(estimate - expected), 4 * error + 1e-3)
+    expert = jax.tree.map(
+        lambda p: np.asarray(p[1], np.float64), model.encode(variables, batch, ("m1",)).shared
+    )
+    # p(u), and q(u | x_1).
+    densities = (np.zeros((ROWS, 3)), np.ones((ROWS, 3))), (expert["loc"], expert["scale"])
+    sides = (np.array([name in side for name in model.names]) for side in (("m0", "m2"), ("m1",)))
+    found = model.marginal_and_conditional_log_weights(
+        variables, jax.random.key(2), batch, *sides, 40_000
+    )
+    for log_w, (loc, scale) in zip(found, densities, strict=True):
+        estimate = np.asarray(objectives.iwae(log_w))
+        weight = np.exp(np.asarray(log_w, np.float64) - estimate[None])
+        error = weight.std(0) / np.sqrt(weight.shape[0])
+        assert np.all(error < 0.1)
+        expected = predictive(variables, ("m0", "m2"), batch["x"], loc, scale)
+        np.testing.assert_array_less(np.abs(estimate - expected), 4 * error + 1e-3)
+
+
+def test_given_nothing_marginal_and_conditional_log_weights_are_those_of_what_is_there():
+    """One row lacks m1."""
+    model = build(3, private=1)
+    batch = make_batch(model)
+    gap = {**batch["present"], "m1": batch["present"]["m1"].at[0].set(False)}
+    batch = {**batch, "present": gap}
+    variables, rng = model.init(jax.random.key(1), batch), jax.random.key(2)
+    every, nothing = np.ones(3, bool), np.zeros(3, bool)
+    expected = model.log_weights(variables, rng, batch, model.names, (), 5)
+    for log_w in model.marginal_and_conditional_log_weights(
+        variables, rng, batch, every, nothing, 5
+    ):
+        np.testing.assert_allclose(log_w, expected, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("posterior", ["paper", "code"])
