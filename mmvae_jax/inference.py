@@ -17,8 +17,7 @@ from mmvae_jax.data.arrays import PRESENT
 from mmvae_jax.data.items import as_data, from_arrays
 from mmvae_jax.types import Batch, ModalitySpec, UserError, Variables
 
-_ROWS = 256  # rows in one compiled call; the last one is padded
-_DRAWS = 4096  # rows times draws in one compiled call
+_ROWS = 256  # rows in one compiled call, at most; the last one is padded
 
 
 def load(workdir: str | Path, *, step: int | str | None = None) -> Trained:
@@ -85,12 +84,13 @@ class Trained(reporting.Reporting):
     def generate(self, n: int, *, seed: int = 0, private_scale: float = 1.0) -> dict[str, Any]:
         """``n`` items drawn from the prior, {name: [n, *shape]} in the stored dtype."""
         _at_least_one("n", n)
+        size = self._rows_at_once
         call = self._jitted(
-            "generate", lambda v, rng, scale: self.model.generate(v, rng, _ROWS, scale)
+            f"generate{size}", lambda v, rng, scale: self.model.generate(v, rng, size, scale)
         )
         parts = [
             jax.device_get(call(self.variables, _key(seed, start), jnp.float32(private_scale)))
-            for start in range(0, n, _ROWS)
+            for start in range(0, n, size)
         ]
         joined = jax.tree.map(lambda *rows: np.concatenate(rows)[:n], *parts)
         return {spec.name: as_data(joined[spec.name], spec) for spec in self.model.specs}
@@ -117,7 +117,7 @@ class Trained(reporting.Reporting):
         if not 0 <= draws <= num_samples:
             raise UserError(f"draws = {draws}: must be from 0 to num_samples = {num_samples}")
         items = self._items(batch)
-        chunk = _chunk(num_samples)
+        chunk = self._draws_at_once(num_samples)
         call = self._jitted(f"draw{chunk}{draws > 0}", functools.partial(self._draw, chunk, draws))
 
         def summary(rows: Batch, key: Any) -> dict[str, Any]:
@@ -196,7 +196,7 @@ class Trained(reporting.Reporting):
     def _log_marginal(
         self, batch: Batch, names: tuple[str, ...], num_samples: int, seed: int
     ) -> np.ndarray:
-        chunk = _chunk(num_samples)
+        chunk = self._draws_at_once(num_samples)
 
         def draw(variables: Variables, rng: Any, rows: Batch, used: Any) -> Any:
             log_w = self.model.log_weights(variables, rng, rows, names, (), chunk)
@@ -220,11 +220,21 @@ class Trained(reporting.Reporting):
     def _jitted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         return self._programs.setdefault(name, jax.jit(function))
 
+    @property
+    def _rows_at_once(self) -> int:
+        """Rows in one compiled call: fewer where items are so large that one draw each is much."""
+        return min(_ROWS, models.codes_at_once(self.model.specs))
+
+    def _draws_at_once(self, num_samples: int) -> int:
+        """Draws of every row in one compiled call."""
+        _at_least_one("num_samples", num_samples)
+        return min(num_samples, models.codes_at_once(self.model.specs) // self._rows_at_once)
+
     def _in_chunks(
         self, call: Callable[..., Any], rows: Batch, key: Any, num_samples: int
     ) -> Iterator[Any]:
-        """Calls with `_chunk` draws each; of the last one only so many count as are left."""
-        chunk = _chunk(num_samples)
+        """Calls with `_draws_at_once`; of the last one only so many count as are left."""
+        chunk = self._draws_at_once(num_samples)
         for place, start in enumerate(range(0, num_samples, chunk)):
             used = np.int32(min(chunk, num_samples - start))
             yield call(self.variables, jax.random.fold_in(key, place), rows, used)
@@ -243,8 +253,9 @@ class Trained(reporting.Reporting):
     ) -> dict[str, np.ndarray]:
         """Applies ``call(rows, key)`` to padded slices and joins the results without padding."""
         size = len(next(iter(batch["x"].values())))
+        stored = {"x": batch["x"], "present": batch["present"]}
         parts = []
-        for start, rows in _slices({"x": batch["x"], "present": batch["present"]}, size):
+        for start, rows in _slices(stored, size, self._rows_at_once):
             parts.append(jax.device_get(call(models.prepare(rows), _key(seed, start))))
         return jax.tree.map(lambda *rows: np.concatenate(rows)[:size], *parts)
 
@@ -280,17 +291,11 @@ def _summary(
     return found
 
 
-def _slices(batch: Any, size: int) -> Iterator[tuple[int, Any]]:
-    """Slices of `_ROWS` rows, the last one filled up by repeating its last row."""
-    for start in range(0, size, _ROWS):
-        rows = np.minimum(np.arange(start, start + _ROWS), size - 1)
+def _slices(batch: Any, size: int, count: int) -> Iterator[tuple[int, Any]]:
+    """Slices of ``count`` of the ``size`` rows, the last one filled up by repeating its last."""
+    for start in range(0, size, count):
+        rows = np.minimum(np.arange(start, start + count), size - 1)
         yield start, jax.tree.map(lambda array, rows=rows: np.asarray(array)[rows], batch)
-
-
-def _chunk(num_samples: int) -> int:
-    """Draws in one compiled call."""
-    _at_least_one("num_samples", num_samples)
-    return min(num_samples, max(1, _DRAWS // _ROWS))
 
 
 def _at_least_one(name: str, value: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import jax
 import jax.numpy as jnp
@@ -59,11 +60,11 @@ def test_impute_keeps_what_is_observed_and_fills_the_rest(trained, views):
 
 def test_imputation_is_the_mean_of_the_draws_asked_for(trained, views, monkeypatch):
     """17 draws in chunks of 16 give the mean of the 16 of one chunk and the first of the next."""
-    monkeypatch.setattr(inference, "_DRAWS", 16 * inference._ROWS)
+    monkeypatch.setattr(models, "codes_at_once", lambda specs: 16 * inference._ROWS)
     filled = trained.impute({"m0": views["m0"]}, num_samples=17, seed=3)
     model = trained.model
-    slices = inference._slices(inference.from_arrays({"m0": views["m0"]}, model.specs).batch, 7)
-    _, rows = next(iter(slices))
+    stored = inference.from_arrays({"m0": views["m0"]}, model.specs).batch
+    _, rows = next(inference._slices(stored, 7, inference._ROWS))
     key = jax.random.fold_in(jax.random.key(3), 0)
     draws = [
         model.conditional(
@@ -74,6 +75,30 @@ def test_imputation_is_the_mean_of_the_draws_asked_for(trained, views, monkeypat
     expected = (draws[0].sum(0) + draws[1][0]) / 17.0
     difference = np.abs(filled["m2"] / 255.0 - np.clip(expected[:7], 0, 1))
     assert difference.max() < 1.5 / 255
+
+
+def test_rows_and_draws_of_a_call_stay_within_what_is_decoded_at_once(trained, views, monkeypatch):
+    """As with items so large that but 2 codes may be decoded at once."""
+    decode, decoded = type(trained.model).decode_one, set()
+
+    def counted(self, variables, spec, shared, private):
+        decoded.add(math.prod(shared.shape[:-1]))
+        return decode(self, variables, spec, shared, private)
+
+    few = {name: x[:3] for name, x in views.items()}
+    codes = trained.encode(few)
+    monkeypatch.setattr(type(trained.model), "decode_one", counted)
+    monkeypatch.setattr(models, "codes_at_once", lambda specs: 2)
+    filled = trained.impute({"m0": few["m0"]}, num_samples=2, draws=2)
+    drawn = filled["m1__draws"].astype(np.float64)
+    assert filled["m1"].shape == few["m1"].shape and drawn.shape[:2] == (3, 2)
+    inside = ((drawn > 0) & (drawn < 255)).all(1)  # elsewhere draws are cut off, their mean is not
+    assert inside.mean() > 0.5
+    assert np.abs(drawn.mean(1) - filled["m1"])[inside].max() < 1.01
+    assert trained.log_likelihood(few, of=("m0",), num_samples=2).shape == (3,)
+    assert trained.generate(3)["m0"].shape == (3, 16, 16, 3)
+    assert decoded == {2}
+    np.testing.assert_allclose(trained.encode(few)["shared"], codes["shared"], rtol=1e-4, atol=1e-5)
 
 
 def test_generate_gives_stored_dtypes_and_follows_its_seed(trained):
@@ -92,9 +117,8 @@ def test_log_likelihood_is_a_difference_of_importance_estimates(trained, views):
     part = trained.log_likelihood(views, of=("m0",), num_samples=8)
     rest = trained.log_likelihood(views, given=("m0",), num_samples=8)
     np.testing.assert_allclose(joint - part, rest, rtol=1e-4, atol=1e-2)
-    rows = models.prepare(
-        next(iter(inference._slices(inference.from_arrays(views, trained.model.specs).batch, 7)))[1]
-    )
+    stored = inference.from_arrays(views, trained.model.specs).batch
+    rows = models.prepare(next(inference._slices(stored, 7, trained._rows_at_once))[1])
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 0), 0)
     names = trained.model.names
     log_w = trained.model.log_weights(trained.variables, key, rows, names, (), 8)

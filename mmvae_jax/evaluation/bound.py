@@ -15,7 +15,6 @@ import numpy as np
 
 from mmvae_jax import data, models, objectives
 from mmvae_jax.evaluation.context import Context, Settings, first_rows, stream
-from mmvae_jax.evaluation.decoding import codes_at_once
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
 from mmvae_jax.types import Array, Batch, Variables
 
@@ -94,7 +93,7 @@ def _on_host(parts: list[tuple[Array, Array]]) -> list[tuple[np.ndarray, np.ndar
 
 def _rows(model: Any, settings: Settings, samples: int) -> int:
     """Rows in a batch: K times as many codes are decoded at once."""
-    return max(1, min(settings.batch_size, codes_at_once(model.specs) // samples))
+    return max(1, min(settings.batch_size, models.codes_at_once(model.specs) // samples))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

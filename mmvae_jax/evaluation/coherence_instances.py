@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmvae_jax import models
 from mmvae_jax.evaluation.classifiers import classify
 from mmvae_jax.evaluation.coherence import Networks, split_judges
 from mmvae_jax.evaluation.context import Context, first_rows, labelled, stream
-from mmvae_jax.evaluation.decoding import codes_at_once, decoder_mean, draws_given
+from mmvae_jax.evaluation.decoding import decoder_mean, draws_given
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean_of_cells
 from mmvae_jax.types import Array, Batch, Variables
 
@@ -73,7 +74,7 @@ def _hits(context: Context, judges: Mapping[str, Any]) -> tuple[np.ndarray, np.n
     """(whether the class is right [2, M + 1, targets, N], weight [M + 1, targets, N])."""
     networks, weights = split_judges(judges)
     rows = first_rows(context.rows, _ROWS)
-    codes = codes_at_once(context.model.specs)
+    codes = models.codes_at_once(context.model.specs)
     cells = len(PRIVATE) * (len(context.names) + 1)
     size = max(1, min(context.settings.batch_size, codes // cells))
     seed = context.seed_for("coherence/instance")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,18 +12,6 @@ import numpy as np
 from mmvae_jax.data.items import as_data
 from mmvae_jax.evaluation.context import Context, stream
 from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, Variables
-
-_CODES = 4096
-_NUMBERS = 10_000_000
-
-
-def codes_at_once(specs: Sequence[ModalitySpec]) -> int:
-    """How many codes are decoded at once: 4096, or as many as give ten million numbers.
-
-    Of MMVAE+ on PolyMNIST a program for 4096 codes took 7.4 GiB, that for 768 takes 1.2 GiB.
-    """
-    numbers = sum(math.prod(spec.shape) * max(1, spec.num_classes) for spec in specs)
-    return max(1, min(_CODES, _NUMBERS // numbers))
 
 
 def draws_given(

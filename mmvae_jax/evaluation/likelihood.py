@@ -21,10 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmvae_jax import objectives
+from mmvae_jax import models, objectives
 from mmvae_jax.evaluation import likelihood_sets
 from mmvae_jax.evaluation.context import Context, first_rows, stream
-from mmvae_jax.evaluation.decoding import codes_at_once
 from mmvae_jax.evaluation.likelihood_sets import Asked, Names
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
 from mmvae_jax.types import Array, Batch, Variables
@@ -129,7 +128,7 @@ def _over_rows(context: Context, rows: Any, one: Asked, purpose: str) -> tuple[E
     fifty times as long as the default number of draws.
     """
     settings = context.settings
-    codes = codes_at_once(context.model.specs)
+    codes = models.codes_at_once(context.model.specs)
     size = min(settings.batch_size, codes)
     chunk = min(settings.likelihood_samples, max(1, codes // min(size, len(rows))))
     seed = context.seed_for(f"log_likelihood/{purpose}")

@@ -1,7 +1,7 @@
 """Models: one file each, on the contract of ``base``; ``registry`` knows them by name."""
 
 from mmvae_jax.models.base import MultimodalVAE
-from mmvae_jax.models.batches import prepare
+from mmvae_jax.models.batches import codes_at_once, prepare
 from mmvae_jax.models.latents import Experts, Posterior
 from mmvae_jax.models.registry import (
     COMMON_RULES,
@@ -18,6 +18,7 @@ __all__ = [
     "MultimodalVAE",
     "Posterior",
     "build",
+    "codes_at_once",
     "model_rules",
     "prepare",
     "specs_from_config",

@@ -1,12 +1,17 @@
-"""From a stored batch to what models see."""
+"""From a stored batch to what models see, and how much is decoded at once."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 
-from mmvae_jax.types import Array, Batch
+from mmvae_jax.types import Array, Batch, ModalitySpec
+
+_CODES = 4096
+_NUMBERS = 10_000_000
 
 
 def prepare(batch: Batch) -> dict[str, Any]:
@@ -40,6 +45,15 @@ def prepare(batch: Batch) -> dict[str, Any]:
     if batch.get("label") is not None:
         prepared["label"] = jnp.asarray(batch["label"])
     return prepared
+
+
+def codes_at_once(specs: Sequence[ModalitySpec]) -> int:
+    """How many codes are decoded at once: 4096, or as many as give ten million numbers.
+
+    Of MMVAE+ on PolyMNIST a program for 4096 codes took 7.4 GiB, that for 768 takes 1.2 GiB.
+    """
+    numbers = sum(math.prod(spec.shape) * max(1, spec.num_classes) for spec in specs)
+    return max(1, min(_CODES, _NUMBERS // numbers))
 
 
 def _rows(mask: Array, ndim: int) -> Array:

@@ -12,10 +12,9 @@ from scipy import special, stats
 
 from mmvae_jax import data, evaluation, models
 from mmvae_jax.evaluation import Context, Settings, likelihood, likelihood_sets
-from mmvae_jax.evaluation.decoding import codes_at_once
 from mmvae_jax.models.latents import LatentSpace
 from mmvae_jax.models.mvae import MVAE
-from mmvae_jax.types import ModalitySpec, UserError
+from mmvae_jax.types import UserError
 from tests.evaluation import fakes
 from tests.models import worlds
 
@@ -262,7 +261,7 @@ def fake(names, **settings):
 
 def test_as_many_estimates_as_asked_for_and_the_right_number_of_draws(monkeypatch):
     """The fake's weights are exp(-1), exp(-2), ... in every chunk: 3, 3 and 1 of them."""
-    monkeypatch.setattr(likelihood, "codes_at_once", lambda specs: 48)
+    monkeypatch.setattr(models, "codes_at_once", lambda specs: 48)
     given = fake(("a", "b", "v"), likelihood_samples=7, likelihood_examples=20)
     found = likelihood.log_likelihoods(given)
     log_w = -np.array([1, 2, 3, 1, 2, 3, 1.0])
@@ -284,15 +283,6 @@ def test_as_many_estimates_as_asked_for_and_the_right_number_of_draws(monkeypatc
         share = found[f"effective_sample_fraction/{label}/a|b+v"].value
         assert share == pytest.approx(w.sum() ** 2 / (w**2).sum() / 7, rel=1e-4)
     assert not given.skipped
-
-
-def test_large_items_are_decoded_a_few_at_a_time():
-    picture = ModalitySpec(name="a", shape=(28, 28, 3))
-    text = ModalitySpec(name="t", shape=(32,), dtype="int32", num_classes=1590)
-    assert codes_at_once(worlds.specs(3)) == 4096
-    assert codes_at_once([picture] * 5) == 10_000_000 // (5 * 28 * 28 * 3)
-    assert codes_at_once([picture, text]) == 10_000_000 // (28 * 28 * 3 + 32 * 1590)
-    assert codes_at_once([ModalitySpec(name="b", shape=(4000, 4000, 3))]) == 1
 
 
 def test_one_modality_one_draw_and_one_that_is_never_there():

@@ -49,6 +49,15 @@ def variables(model, batch):
     return model.init(jax.random.key(1), batch)
 
 
+def test_large_items_are_decoded_a_few_at_a_time(model):
+    picture = ModalitySpec(name="a", shape=(28, 28, 3))
+    text = ModalitySpec(name="t", shape=(32,), dtype="int32", num_classes=1590)
+    assert models.codes_at_once(model.specs) == 4096
+    assert models.codes_at_once([picture] * 5) == 10_000_000 // (5 * 28 * 28 * 3)
+    assert models.codes_at_once([picture, text]) == 10_000_000 // (28 * 28 * 3 + 32 * 1590)
+    assert models.codes_at_once([ModalitySpec(name="b", shape=(4000, 4000, 3))]) == 1
+
+
 def test_prepare_scales_masks_and_weighs():
     pixels = np.full((3, 2, 2, 1), 255, np.uint8)
     tokens = np.array([[1], [2], [3]], np.int32)
