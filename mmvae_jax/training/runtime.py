@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import inspect
+import logging
 import os
 import platform
 import socket
+import stat
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,6 +20,8 @@ from typing import Any, NoReturn
 import jax
 
 from mmvae_jax.types import UserError
+
+_log = logging.getLogger(__name__)
 
 # Convolutions on CPU run 1.5-1.8 times faster without YNNPACK. An unknown XLA flag aborts the
 # process, so it is set only where it was tried.
@@ -43,10 +49,41 @@ def configure() -> None:
 def user_cache() -> Path:
     """Where what can be made again is kept between runs: compiled programs, trained judges.
 
-    ``MMVAE_CACHE_DIR``, or ``mmvae_jax`` in ``XDG_CACHE_HOME`` or in ~/.cache.
+    ``MMVAE_CACHE_DIR``, or ``mmvae_jax`` in ``XDG_CACHE_HOME`` or in ~/.cache; where the user has
+    no home directory (as in many containers) a folder in the temporary one.
     """
     own, base = os.environ.get("MMVAE_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
-    return Path(own) if own else Path(base or Path.home() / ".cache") / "mmvae_jax"
+    if own:
+        return Path(own)
+    try:
+        return Path(base or Path.home() / ".cache") / "mmvae_jax"
+    except RuntimeError:
+        return _temporary_cache()
+
+
+@functools.cache
+def _temporary_cache() -> Path:
+    """``mmvae_jax-<user id>`` in the temporary folder, or a new one where that is not ours alone.
+
+    What lies in it is run: a folder that others can write, or made for us, will not do.
+    """
+    user = getattr(os, "getuid", lambda: 0)()  # Windows gives each user a temporary folder
+    folder = Path(tempfile.gettempdir()) / f"mmvae_jax-{user}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        about = folder.lstat()
+    except OSError:
+        ours = False
+    else:
+        private = os.name == "nt" or not about.st_mode & 0o077
+        ours = stat.S_ISDIR(about.st_mode) and about.st_uid == user and private
+    folder = folder if ours else Path(tempfile.mkdtemp(prefix="mmvae_jax-"))
+    _log.warning(
+        "there is no home directory: compiled programs and classifiers are kept in %s; "
+        "MMVAE_CACHE_DIR names another folder",
+        folder,
+    )
+    return folder
 
 
 def hardware() -> dict[str, str]:

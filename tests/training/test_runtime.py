@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import pwd
 import socket
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +55,42 @@ def test_the_cache_of_the_user(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert runtime.user_cache() == tmp_path / "home" / ".cache" / "mmvae_jax"
+
+
+def test_without_a_home_directory_the_cache_is_a_private_temporary_folder(
+    monkeypatch, tmp_path, caplog
+):
+    def unknown(user):
+        raise KeyError(user)
+
+    for name in ("MMVAE_CACHE_DIR", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(RuntimeError):
+        Path.home()
+
+    def found():
+        runtime._temporary_cache.cache_clear()
+        return runtime.user_cache()
+
+    try:
+        folder = found()
+        assert folder == tmp_path / f"mmvae_jax-{os.getuid()}"
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert str(folder) in caplog.text and "MMVAE_CACHE_DIR" in caplog.text
+        assert found() == folder
+        assert runtime._cache_folder().is_relative_to(folder)
+        # Not where others can write, nor where somebody else has led us.
+        folder.chmod(0o777)
+        other = found()
+        assert other.parent == tmp_path and other != folder
+        assert other.stat().st_mode & 0o777 == 0o700
+        folder.rmdir()
+        folder.symlink_to(other)
+        assert found() not in (folder, other)
+    finally:
+        runtime._temporary_cache.cache_clear()
 
 
 def test_configure_lets_the_users_settings_stand(tmp_path):
