@@ -67,10 +67,15 @@ def path_for(folder: Path, name: str, key: str) -> Path:
 def read(path: Path, key: str, expected: Any) -> Any | None:
     """The nested dict of arrays in ``path``, or None unless key and all shapes are as expected."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        file = path.open("rb")
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        _log.warning("%s cannot be read (%s) and is not used", path, error.strerror)
+        return None
+    try:
+        with file, np.load(file, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         _log.warning("%s is damaged and not used (%s)", path, error)
         return None

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import errno
+import os
 
 import jax
 import jax.numpy as jnp
@@ -186,6 +188,24 @@ def test_of_several_processes_one_writes(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     assert same(first, obtain(fakes.dataset(), "v", tmp_path / "second"))
     assert [path.name for path in tmp_path.iterdir()] == ["first"]
+
+
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path, caplog, monkeypatch):
+    path, arrays = cache.path_for(tmp_path, "judge", "key"), {"w": np.zeros(2, np.float32)}
+    path.mkdir()
+    assert cache.read(path, "key", arrays) is None
+    assert f"{path} cannot be read (Is a directory) and is not used" in caplog.text
+    path.rmdir()
+    cache.write(path, "key", arrays)
+    np.testing.assert_array_equal(cache.read(path, "key", arrays)["w"], arrays["w"])
+
+    def refuse(self, *args):  # whoever runs the tests may be allowed to read everything
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+    caplog.clear()
+    monkeypatch.setattr(type(path), "open", refuse)
+    assert cache.read(path, "key", arrays) is None
+    assert "cannot be read (Permission denied)" in caplog.text and "damaged" not in caplog.text
 
 
 def test_two_runs_that_write_at_once_leave_a_whole_file(tmp_path):
