@@ -124,8 +124,8 @@ def specs_from_config(
 
 def _check_likelihood(spec: ModalitySpec, chosen: str | None) -> None:
     """Raises UserError where classes or tokens are to be scored as if they were numbers."""
-    found = likelihoods.LIKELIHOODS.get(chosen or spec.likelihood)
-    if chosen and found and spec.num_classes and not issubclass(found, likelihoods.Categorical):
+    found = likelihoods.LIKELIHOODS.get(chosen)
+    if found and spec.num_classes and not issubclass(found, likelihoods.Categorical):
         raise UserError(
             f"config.model.modalities.{spec.name}: likelihood {chosen!r} is of numbers, but "
             f"{spec.name!r} has {spec.num_classes:,} classes; 'categorical' is of classes"
