@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -27,14 +28,23 @@ _FILES_OF_A_RUN = (CHECKPOINTS, "metrics.jsonl", RESULTS_FILE)
 _SHOWN_DIFFERENCES = 5
 # (section, key) of the config: how data come and where copies lie, not what they are.
 _NOT_OF_THE_RUN = (("training", "data"), ("data", "download"), ("data", "cache_dir"))
+# What runs did that began before configs had these keys: a key that is not there has this value,
+# whatever has become the default since.
+_BEFORE_THE_KEY = {
+    "data.dir": "",
+    "data.split": "official",
+    "training.augment.flip": "",
+    "training.augment.flip_together": True,
+    "training.augment.shift": 0,
+}
 
 
 def prepare_workdir(path: str | Path, config_json: Mapping[str, Any]) -> None:
     """Makes the folder and its `config.json`, or checks that the run in it is this very one.
 
     Of `config`, `num_epochs` may have grown, `evaluation` may differ, and so may `training.data`,
-    `data.download` and `data.cache_dir`, which change no number; `config.json` is then brought up
-    to date.
+    `data.download` and `data.cache_dir`, which change no number; a key that the run's config did
+    not have yet must be what the run did without it. `config.json` is then brought up to date.
     `modalities` and the dataset's fingerprint must be equal; `command`, `versions` and other notes
     may differ. Called by every process of a run; process 0 writes.
 
@@ -151,7 +161,8 @@ def _refuse_other_run(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]
 
 def _identity(run: Mapping[str, Any]) -> dict[str, Any]:
     """What must be equal for two runs to be one."""
-    config = {k: v for k, v in run["config"].items() if k not in ("num_epochs", "evaluation")}
+    config = _with_later_keys(run["config"])
+    config = {k: v for k, v in config.items() if k not in ("num_epochs", "evaluation")}
     for section, key in _NOT_OF_THE_RUN:
         if isinstance(config.get(section), dict):
             config[section] = {k: v for k, v in config[section].items() if k != key}
@@ -160,6 +171,19 @@ def _identity(run: Mapping[str, Any]) -> dict[str, Any]:
         "modalities": run.get("modalities"),
         "dataset.fingerprint": (run.get("dataset") or {}).get("fingerprint"),
     }
+
+
+def _with_later_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy that has every key of `_BEFORE_THE_KEY`."""
+    filled = copy.deepcopy(dict(config))
+    for key, value in _BEFORE_THE_KEY.items():
+        *sections, last = key.split(".")
+        section: Any = filled
+        for name in sections:
+            section = section.setdefault(name, {}) if isinstance(section, dict) else None
+        if isinstance(section, dict):
+            section.setdefault(last, value)
+    return filled
 
 
 def _differences(old: Any, new: Any, key: str = "") -> Iterator[str]:

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from mmvae_jax import configuration
 from mmvae_jax.training import locked, prepare_workdir, read_run, workdir, write_atomically
 from mmvae_jax.types import UserError
 from tests.training import tiny
@@ -18,7 +19,7 @@ RUN = {
         "model": {"name": "mmvae_plus", "sizes": (1, 2)},
         "evaluation": {"batch_size": 10},
         "training": {"log_every": 50, "data": "auto"},
-        "data": {"name": "d", "download": True},
+        "data": {"name": "d", "download": True, "split": "official"},
     },
     "modalities": [{"name": "a", "shape": [4]}],
     "dataset": {"name": "d", "fingerprint": "f", "provenance": "p"},
@@ -54,16 +55,36 @@ def test_a_new_workdir_is_made_with_its_config(tmp_path):
         _changed("config", "training", value={"log_every": 50}),  # from before there was a choice
         _changed("config", "data", "download", value=False),
         _changed("config", "data", "cache_dir", value="elsewhere"),
-        _changed("config", "data", value={"name": "d"}),
+        _changed("config", "data", value={"name": "d"}),  # nor one of downloads and splits
+        _changed("config", "data", value={"name": "d", "dir": "", "split": "official"}),
+        _changed(
+            "config",
+            "training",
+            value={"log_every": 50, "augment": {"flip": "", "flip_together": True, "shift": 0}},
+        ),
         _changed("command", value="train again"),
         _changed("versions", "jax", value="2"),
         _changed("dataset", "provenance", value="q"),
     ],
 )
 def test_the_same_run_may_continue(tmp_path, run):
-    prepare_workdir(tmp_path, RUN)
-    prepare_workdir(tmp_path, run)
-    assert read_run(tmp_path) == json.loads(json.dumps(run))
+    """Whichever of the two was first, but for more epochs."""
+    for name, first, second in (("forward", RUN, run), ("backward", run, RUN)):
+        if second["config"]["num_epochs"] < first["config"]["num_epochs"]:
+            continue
+        prepare_workdir(tmp_path / name, first)
+        (tmp_path / name / "metrics.jsonl").write_text("{}")
+        prepare_workdir(tmp_path / name, second)
+        assert read_run(tmp_path / name) == json.loads(json.dumps(second))
+
+
+def test_of_keys_that_came_later_every_one_is_of_no_consequence_or_had_a_value_before():
+    later = {key for key in configuration._OPTIONAL if not key.startswith("evaluation.")}
+    accounted = {".".join(key) for key in workdir._NOT_OF_THE_RUN} | set(workdir._BEFORE_THE_KEY)
+    assert later == accounted
+    rules = configuration.rules_for("mvae", "flowers")
+    for key, value in workdir._BEFORE_THE_KEY.items():
+        rules[key](key, value)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +98,15 @@ def test_the_same_run_may_continue(tmp_path, run):
         ),
         (_changed("config", "model", "sizes", value=(1, 3)), r"model\.sizes\[1\] was 2, is 3"),
         (_changed("config", "model", "new", value=1), r"config\.model\.new was not set, is 1"),
+        (
+            _changed("config", "data", value={"name": "d", "split": "classes"}),
+            r"config\.data\.split was 'official', is 'classes'",
+        ),
+        (
+            _changed("config", "training", value={"log_every": 50, "augment": {"shift": 1}}),
+            r"config\.training\.augment\.shift was 0, is 1",
+        ),
+        (_changed("config", "training", value=3), r"config\.training was \{.*\}, is 3"),
         (_changed("dataset", "fingerprint", value="g"), r"dataset\.fingerprint was 'f', is 'g'"),
         (_changed("modalities", value=[]), "modalities was"),
     ],
