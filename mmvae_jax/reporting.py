@@ -58,7 +58,8 @@ class Reporting:
     ) -> dict[str, Figure]:
         """Figures of the report as Matplotlib's, for a notebook or a paper.
 
-        Of a figure of several sheets ``NAME`` is the first, ``NAME_2`` the second.
+        Of a figure of several sheets ``NAME`` is the first, ``NAME_2`` the second. Figures of what
+        was measured need a ``results.json`` of this very step.
 
         Args:
           names: which of ``mmvae_jax.report.FIGURES``; all where there are none. What has no
@@ -87,7 +88,7 @@ class Reporting:
         dataset = self._own_dataset if batch is None else self._with_rows(batch)
         # What was measured was measured on the run's own rows.
         file = self.workdir / evaluation.RESULTS_FILE
-        results = evaluation.load_results(file) if batch is None else {}
+        results = evaluation.results_at(file, self.step)[0] if batch is None else {}
         arguments = (self.model, self.variables, dataset, self.config, self.workdir, results)
         return report.draw(report.view_of(*arguments), names)
 

@@ -95,11 +95,18 @@ def evaluate(workdir: Path, settings: Mapping[str, Any], *, step: str = "") -> N
 
 
 def report(workdir: Path, *, step: str = "") -> None:
-    """Draws the figures of a trained and evaluated run, and writes its page, again."""
+    """Draws the figures of a trained and evaluated run, and writes its page, again.
+
+    Numbers that were measured at another step than the checkpoint's are left out.
+
+    Args:
+      workdir: the run's folder.
+      step: the checkpoint, a number, "best" or "" for the latest.
+    """
     run = training.read_run(workdir)
     trained = inference.load(workdir, step=_step(step))
     dataset = trained.dataset()
-    results = evaluation.load_results(workdir / evaluation.RESULTS_FILE)
+    results = {"step": evaluation.Result(value=trained.step, how="training step of the parameters")}
     config = ConfigDict(run["config"])
     # Whatever was measured last, this mode is for the page of the test rows.
     config.evaluation.update(split="test", figures=True)

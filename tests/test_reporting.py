@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import mmvae_jax
+from mmvae_jax import report, runner
 from mmvae_jax.types import UserError
 
 
@@ -73,6 +74,18 @@ def test_what_codes_hold_of_own_items_needs_no_labels(trained, views):
     assert np.isfinite(found["relatedness/auc/mean"].value)
     assert found["information/kl/shared/m1"].n == 4
     assert not any("precision" in name or "classes" in name for name in found)
+
+
+def test_figures_show_no_numbers_of_another_step(trained, tiny_run, monkeypatch):
+    assert "coherence" in trained.figures(["coherence"])
+    earlier = dataclasses.replace(trained, step=trained.step - 1)
+    assert earlier.figures(["coherence"]) == {}
+    given = []
+    monkeypatch.setattr(report, "write_report", lambda *arguments: given.append(arguments))
+    runner.report(tiny_run)
+    (arguments,) = given
+    assert arguments[-2] == tiny_run
+    assert {name: found.value for name, found in arguments[-1].items()} == {"step": trained.step}
 
 
 def test_figures_are_matplotlibs(trained, views):

@@ -9,6 +9,7 @@ from mmvae_jax.evaluation.result import (
     NotApplicable,
     Result,
     load_results,
+    results_at,
     results_file,
     write_results,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "evaluate",
     "load_results",
     "measure",
+    "results_at",
     "results_file",
     "validation_bound",
     "write_results",

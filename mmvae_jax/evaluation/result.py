@@ -16,6 +16,7 @@ import numpy as np
 from mmvae_jax.run_files import RESULTS_FILE, results_file, write_atomically
 
 _log = logging.getLogger(__name__)
+_OF_THE_RUN = "seconds/train"  # written by training, whatever is measured when
 
 __all__ = [
     "RESULTS_FILE",
@@ -25,6 +26,7 @@ __all__ = [
     "mean",
     "mean_of_cells",
     "read_results",
+    "results_at",
     "results_file",
     "write_results",
 ]
@@ -158,6 +160,29 @@ def load_results(path: str | os.PathLike[str]) -> dict[str, Result]:
     }
 
 
+def results_at(path: str | os.PathLike[str], step: float | None) -> tuple[dict[str, Result], str]:
+    """The results of one training step, and why there are none where they are of another.
+
+    The reason is logged, too. ``seconds/train`` is of the run and stays whatever the step.
+
+    Args:
+      path: a ``results.json``.
+      step: of the model that they are to stand beside; None: of any.
+    """
+    found = load_results(path)
+    of_the_run = {name: found[name] for name in (_OF_THE_RUN,) if name in found}
+    measured = found["step"].value if "step" in found else None
+    if step is None or measured == step or found.keys() == of_the_run.keys():
+        return found, ""
+    other = "an unknown step" if measured is None else f"step {measured:.0f}"
+    reason = (
+        f"{Path(path).name} was measured at {other}, and this is step {step:.0f}: "
+        f"--mode=evaluate --step={step:.0f} measures it"
+    )
+    _log.warning("no numbers are shown: %s", reason)
+    return of_the_run, reason
+
+
 def write_results(
     path: str | os.PathLike[str],
     results: Mapping[str, Result],
@@ -173,7 +198,7 @@ def write_results(
     path = Path(path)
     earlier = read_results(path)
     reasons = earlier.pop("skipped", {}) if merge else {}
-    content = {name: e for name, e in earlier.items() if merge or name == "seconds/train"}
+    content = {name: e for name, e in earlier.items() if merge or name == _OF_THE_RUN}
     content |= {name: result.to_json() for name, result in results.items()}
     content["skipped"] = {**reasons, **skipped}
     write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")

@@ -15,7 +15,13 @@ from typing import Any
 
 from PIL import Image
 
-from mmvae_jax.evaluation.result import Result, load_results, read_results, results_file
+from mmvae_jax.evaluation.result import (
+    Result,
+    load_results,
+    read_results,
+    results_at,
+    results_file,
+)
 from mmvae_jax.report import captions, figures, sections
 from mmvae_jax.report.captions import Captions
 from mmvae_jax.report.look import STYLE
@@ -65,6 +71,7 @@ def write_report(
 ) -> Path:
     """Draws the figures of a run and writes its page; arguments as of `figures.view_of`.
 
+    Where ``results`` has a ``step``, what the run's file holds of the same step is shown, too.
     Where ``config.evaluation`` says so there are no figures, and none of test items where what is
     measured are validation rows: these have a page of their own, ``report-validation.html``.
 
@@ -74,8 +81,11 @@ def write_report(
     evaluation = config.get("evaluation", config)
     split = evaluation.get("split", "test")
     file = Path(workdir) / results_file(split)
-    # What was measured before at the same step stands in the file, too.
-    results = {**load_results(file), **results}
+    earlier, of_another_step = results_at(
+        file, results["step"].value if "step" in results else None
+    )
+    missing = {"all": of_another_step} if of_another_step else read_results(file).get("skipped", {})
+    results = {**earlier, **results}
     view = figures.view_of(model, variables, dataset, config, workdir, results)
     texts: list[Captions] = []
     if split != "test":
@@ -92,7 +102,7 @@ def write_report(
             _about(run, view, results),
             _results(view.names, results),
             *_parts(pictures, texts),
-            _left_out(skipped, read_results(file).get("skipped", {})),
+            _left_out(skipped, missing),
             Section("Config", sections.config_tables(run)),
             Section("Machine and command", [sections.machine(run)]),
         ],

@@ -104,6 +104,8 @@ def facts(
         "Model": _model(model, count),
         "Objective": ", ".join(f"{key} = {_value(value)}" for key, value in objective.items()),
         "Training": _training(config, results),
+        # Not always the last one that was trained.
+        "Checkpoint": f"step {results['step'].value:,.0f}" if "step" in results else "",
         "Seeds": _seeds(config, seed),
     }
     pairs = (join((element("dt", k), element("dd", v))) for k, v in told.items() if v)
@@ -151,8 +153,6 @@ def _model(model: Mapping[str, Any], count: int) -> str:
 
 def _training(config: Mapping[str, Any], results: Mapping[str, Result]) -> str:
     said = []
-    if "step" in results:
-        said.append(f"{results['step'].value:,.0f} steps")
     if "num_epochs" in config:
         count = config["num_epochs"]
         epochs = f"{count} epoch{'' if count == 1 else 's'}"

@@ -16,7 +16,7 @@ from mmvae_jax.evaluation import (
     registry,
     validation_bound,
 )
-from mmvae_jax.evaluation.result import load_results, write_results
+from mmvae_jax.evaluation.result import load_results, results_at, write_results
 from tests.evaluation import fakes
 
 # These have tests of their own, and take long to compile.
@@ -305,6 +305,27 @@ def test_merging_keeps_what_is_there(tmp_path):
     }
     assert json.loads(path.read_text())["skipped"] == {"probe": "no labels"}
     assert load_results(tmp_path / "none.json") == {}
+
+
+def test_results_of_another_step_are_not_given(tmp_path, caplog):
+    path = tmp_path / "results.json"
+    assert results_at(path, 7) == ({}, "")
+    write_results(path, {"seconds/train": Result(value=9.0)}, {})
+    assert set(results_at(path, 7)[0]) == {"seconds/train"} and not caplog.records
+    measured = {"bound/test": Result(value=-1.0), "seconds/evaluate": Result(value=2.0)}
+    write_results(path, measured, {})
+    found, reason = results_at(path, 7)
+    assert set(found) == {"seconds/train"} and "an unknown step" in reason
+    write_results(path, {**measured, "step": Result(value=7.0)}, {})
+    for step in (7, None):
+        found, reason = results_at(path, step)
+        assert set(found) == {*measured, "step", "seconds/train"} and reason == ""
+    caplog.clear()
+    found, reason = results_at(path, 3)
+    assert set(found) == {"seconds/train"}
+    assert reason.startswith("results.json was measured at step 7, and this is step 3: ")
+    assert "--mode=evaluate --step=3" in reason
+    assert [reason in record.getMessage() for record in caplog.records] == [True]
 
 
 def test_validation_bound_is_repeatable_and_exact():

@@ -251,6 +251,25 @@ def test_validation_rows_have_a_page_of_their_own_and_no_pictures(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["report-validation.html"]
 
 
+@pytest.mark.parametrize("step", [30, 20])
+def test_numbers_of_another_step_are_left_out_with_the_reason(tmp_path, step):
+    measured = {
+        "bound/test": Result(value=-12.5, n=11),
+        "seconds/train": Result(value=77.0),
+        "step": Result(value=30.0),
+    }
+    write_results(tmp_path / "results.json", measured, {"probe": "no labels"})
+    (tmp_path / "config.json").write_text('{"config": {"num_epochs": 3, "batch_size": 5}}')
+    config = {"evaluation": {"figures": False}}
+    shown = {"step": Result(value=float(step))}
+    path = write_report(*evil_parts(), config, tmp_path, shown)
+    text = Page(path.read_text(encoding="utf-8")).text
+    assert f"Checkpoint step {step}" in text and "3 epochs, batches of 5, 77 s" in text
+    reason = "results.json was measured at step 30, and this is step 20"
+    same = step == 30
+    assert ("-12.5" in text, "no labels" in text, reason in text) == (same, same, not same)
+
+
 def test_elements_escape_all_but_elements():
     made = element("p", "<b>", element("i", 'a"b'), 3, None, class_="x", title='">', hidden=True)
     assert made == '<p class="x" title="&quot;&gt;" hidden>&lt;b&gt;<i>a&quot;b</i>3</p>'
