@@ -2,7 +2,8 @@
 
 from mmvae_jax.evaluation.bound import validation_bound
 from mmvae_jax.evaluation.context import Context, Settings
-from mmvae_jax.evaluation.driver import check, evaluate
+from mmvae_jax.evaluation.driver import check, evaluate, measured
+from mmvae_jax.evaluation.record import write_results
 from mmvae_jax.evaluation.registry import METRICS, chosen, measure
 from mmvae_jax.evaluation.result import (
     RESULTS_FILE,
@@ -11,13 +12,14 @@ from mmvae_jax.evaluation.result import (
     load_results,
     results_at,
     results_file,
-    write_results,
 )
+from mmvae_jax.evaluation.table import Measured
 
 __all__ = [
     "METRICS",
     "RESULTS_FILE",
     "Context",
+    "Measured",
     "NotApplicable",
     "Result",
     "Settings",
@@ -26,6 +28,7 @@ __all__ = [
     "evaluate",
     "load_results",
     "measure",
+    "measured",
     "results_at",
     "results_file",
     "validation_bound",

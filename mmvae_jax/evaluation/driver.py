@@ -18,17 +18,18 @@ from tqdm import tqdm
 
 from mmvae_jax.evaluation import likelihood_sets, table
 from mmvae_jax.evaluation.context import Context, Settings
+from mmvae_jax.evaluation.record import write_results
 from mmvae_jax.evaluation.registry import ALL, ON_REQUEST, chosen, measure
 from mmvae_jax.evaluation.result import (
     NotApplicable,
     Result,
     load_results,
     results_file,
-    write_results,
 )
 from mmvae_jax.types import Variables
 
 _log = logging.getLogger(__name__)
+_SECONDS = "seconds/evaluate"
 
 
 def check(config: Any, names: Sequence[str]) -> None:
@@ -78,31 +79,51 @@ def evaluate(
         workdir=Path(workdir),
         step=int(step),
     )
-    first = jax.process_index() == 0
+    file = context.workdir / results_file(context.settings.split)
+    earlier = load_results(file)
+    results = dict(measured(context))
+    results["step"] = Result(value=float(step), how="training step of the evaluated parameters")
+    # Some metrics leave the numbers of the others as they are, if they are of the same step.
+    same = _only_some(context) and "step" in earlier and earlier["step"].value == step
+    # So does their time leave that of the evaluation which measured the others.
+    if not (same and _SECONDS in earlier):
+        results[_SECONDS] = Result(value=time.monotonic() - start, how=_timed(context))
+    if jax.process_index() == 0:
+        write_results(file, results, context.skipped, merge=same)
+        print(table.render(results, context.skipped, context.names), flush=True)
+    return results
+
+
+def measured(context: Context) -> table.Measured:
+    """The results of the metrics that ``context.settings`` asks for, and why others are missing.
+
+    Raises:
+      UserError: there is no metric of such a name.
+    """
     results: dict[str, Result] = {}
     metrics = chosen(context.settings.metrics)
     if "quality/inception" in metrics and context.settings.inception:
         _ = context.inception  # a bad file is found before minutes are spent on the others
-    with tqdm(metrics, desc="evaluate", disable=None if first else True) as progress:
+    silent = None if jax.process_index() == 0 else True
+    with tqdm(metrics, desc="evaluate", disable=silent) as progress:
         for name in progress:
             progress.set_postfix_str(name)
             results |= _run(name, context)
-    results["step"] = Result(value=float(step), how="training step of the evaluated parameters")
-    results["seconds/evaluate"] = Result(
-        value=time.monotonic() - start, how="wall clock, training of the classifiers included"
-    )
-    only_some = context.settings.metrics not in ("", ALL)
-    if not only_some:
+    if not _only_some(context):
         reason = f"takes longer: config.evaluation.metrics = {ALL!r} measures it"
         context.skipped.update(dict.fromkeys(sorted(ON_REQUEST - metrics.keys()), reason))
-    if first:
-        file = results_file(context.settings.split)
-        # Some metrics leave the numbers of the others as they are, if they are of the same step.
-        earlier = load_results(context.workdir / file).get("step")
-        same = only_some and earlier is not None and earlier.value == step
-        write_results(context.workdir / file, results, context.skipped, merge=same)
-        print(table.render(results, context.skipped, context.names), flush=True)
-    return results
+    return table.Measured(results, context.skipped, context.names)
+
+
+def _only_some(context: Context) -> bool:
+    return context.settings.metrics not in ("", ALL)
+
+
+def _timed(context: Context) -> str:
+    """What the time of an evaluation is the time of."""
+    if _only_some(context):
+        return f"wall clock of {', '.join(chosen(context.settings.metrics))} alone"
+    return "wall clock, training of the classifiers included"
 
 
 def _run(name: str, context: Context) -> dict[str, Result]:

@@ -100,16 +100,14 @@ NOT_DRAWN = frozenset(
 
 
 def measure(name: str, context: Context) -> dict[str, Result]:
-    """The results of one metric of `METRICS`; what was drawn for it bears the seed.
+    """The results of one metric of `METRICS`, with its name; what was drawn bears the seed.
 
     Raises:
       NotApplicable, NotImplementedError: it has no meaning here; the text says why.
     """
     found = METRICS[name](context)
-    if name in NOT_DRAWN:
-        return found
-    seed = context.settings.seed
-    return {key: dataclasses.replace(result, seed=seed) for key, result in found.items()}
+    origin = {"metric": name} | ({} if name in NOT_DRAWN else {"seed": context.settings.seed})
+    return {key: dataclasses.replace(result, **origin) for key, result in found.items()}
 
 
 def chosen(names: str) -> dict[str, Metric]:

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from mmvae_jax.run_files import RESULTS_FILE, results_file, write_atomically
+from mmvae_jax.run_files import RESULTS_FILE, results_file
 
 _log = logging.getLogger(__name__)
-_OF_THE_RUN = "seconds/train"  # written by training, whatever is measured when
+OF_THE_RUN = "seconds/train"  # written by training, whatever is measured when
 
 __all__ = [
+    "OF_THE_RUN",
     "RESULTS_FILE",
     "NotApplicable",
     "Result",
@@ -28,7 +29,6 @@ __all__ = [
     "read_results",
     "results_at",
     "results_file",
-    "write_results",
 ]
 
 
@@ -47,6 +47,7 @@ class Result:
       n: how many examples (or draws) it is a mean over.
       how: a few words on how it was computed.
       seed: of what was drawn for it; None where nothing was, or it is not known.
+      metric: the name in the registry of what gave it; "" where none did, or it is not known.
     """
 
     value: float | None = None
@@ -55,6 +56,7 @@ class Result:
     n: int = 1
     how: str = ""
     seed: int | None = None
+    metric: str = ""
 
     def __post_init__(self) -> None:
         if (self.value is None) == (self.values is None):
@@ -63,7 +65,7 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``results.json``; a number that does not exist is null.
 
-        There is a ``seed`` where something was drawn.
+        There is a ``seed`` where something was drawn, and a ``metric`` where it is known.
         """
         name, content = ("value", self.value) if self.values is None else ("values", self.values)
         entry = {
@@ -72,7 +74,8 @@ class Result:
             "n": int(self.n),
             "how": self.how,
         }
-        return entry if self.seed is None else {**entry, "seed": self.seed}
+        entry |= {} if self.seed is None else {"seed": self.seed}
+        return {**entry, "metric": self.metric} if self.metric else entry
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> Result:
@@ -88,6 +91,7 @@ class Result:
             n=int(entry.get("n", 1)),
             how=str(entry.get("how", "")),
             seed=None if seed is None else int(seed),
+            metric=str(entry.get("metric", "")),
         )
 
 
@@ -170,7 +174,7 @@ def results_at(path: str | os.PathLike[str], step: float | None) -> tuple[dict[s
       step: of the model that they are to stand beside; None: of any.
     """
     found = load_results(path)
-    of_the_run = {name: found[name] for name in (_OF_THE_RUN,) if name in found}
+    of_the_run = {name: found[name] for name in (OF_THE_RUN,) if name in found}
     measured = found["step"].value if "step" in found else None
     if step is None or measured == step or found.keys() == of_the_run.keys():
         return found, ""
@@ -181,24 +185,3 @@ def results_at(path: str | os.PathLike[str], step: float | None) -> tuple[dict[s
     )
     _log.warning("no numbers are shown: %s", reason)
     return of_the_run, reason
-
-
-def write_results(
-    path: str | os.PathLike[str],
-    results: Mapping[str, Result],
-    skipped: Mapping[str, str],
-    *,
-    merge: bool = False,
-) -> None:
-    """Replaces ``results.json`` in one move.
-
-    What an earlier file holds is dropped, but for ``seconds/train``; with ``merge`` it is all
-    kept and only the names in ``results`` and ``skipped`` are replaced.
-    """
-    path = Path(path)
-    earlier = read_results(path)
-    reasons = earlier.pop("skipped", {}) if merge else {}
-    content = {name: e for name, e in earlier.items() if merge or name == _OF_THE_RUN}
-    content |= {name: result.to_json() for name, result in results.items()}
-    content["skipped"] = {**reasons, **skipped}
-    write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")

@@ -15,6 +15,20 @@ _FID = "quality/fid/conditional/matrix"
 _ERRORS = "± standard error over rows (tuples) of the data, or over draws, as if independent"
 
 
+class Measured(dict[str, Result]):
+    """Results by flat name, shown as a table, with {name: why it is missing} in ``skipped``."""
+
+    def __init__(
+        self, results: Mapping[str, Result], skipped: Mapping[str, str], names: Sequence[str]
+    ) -> None:
+        super().__init__(results)
+        self.skipped = dict(skipped)
+        self._names = tuple(names)  # of the modalities, in the order of matrices
+
+    def __repr__(self) -> str:
+        return render(self, self.skipped, self._names)
+
+
 def render(results: Mapping[str, Result], skipped: Mapping[str, str], names: Sequence[str]) -> str:
     """The whole table, without a final line break.
 

@@ -16,7 +16,8 @@ from mmvae_jax.evaluation import (
     registry,
     validation_bound,
 )
-from mmvae_jax.evaluation.result import load_results, results_at, write_results
+from mmvae_jax.evaluation.record import write_results
+from mmvae_jax.evaluation.result import load_results, results_at
 from tests.evaluation import fakes
 
 # These have tests of their own, and take long to compile.
@@ -82,7 +83,7 @@ def test_everything_of_a_known_model(tmp_path, cache, capsys):
     assert results["bound/test"].n == 50
     assert stored["seconds/train"] == {"value": 12.5} and "old" not in stored
     assert stored["coherence/conditional/matrix"]["values"][0] == [1, 1, 0]
-    assert set(stored["bound/test"]) == {"value", "standard_error", "n", "how", "seed"}
+    assert set(stored["bound/test"]) == {"value", "standard_error", "n", "how", "seed", "metric"}
     seeds = {name: entry.get("seed") for name, entry in stored.items() if name != "skipped"}
     drawn_not = {name for name, seed in seeds.items() if seed is None}
     assert {name.split("/")[0] for name in drawn_not} == NOT_DRAWN
@@ -194,7 +195,9 @@ def test_choices_are_made_on_validation_rows_into_a_file_of_their_own(tmp_path, 
     assert results["coherence/conditional/matrix"].n == 30
     assert results["classifier/accuracy/a"].n == 30
     assert results["probe/shared/a"].n == 30
-    measured = [result.how for name, result in results.items() if "/" in name]
+    # The time names what was measured, bound/test among it.
+    timeless = {name: result for name, result in results.items() if name != "seconds/evaluate"}
+    measured = [result.how for name, result in timeless.items() if "/" in name]
     assert not any("test" in how for how in measured)
     stored = load_results(tmp_path / "results-validation.json")
     assert stored["coherence/conditional/mean"].value == pytest.approx(5 / 6)
@@ -305,6 +308,45 @@ def test_merging_keeps_what_is_there(tmp_path):
     }
     assert json.loads(path.read_text())["skipped"] == {"probe": "no labels"}
     assert load_results(tmp_path / "none.json") == {}
+
+
+def test_what_is_measured_again_replaces_all_that_its_metric_gave(tmp_path):
+    def of(metric, *names):
+        return {name: Result(value=1.0, metric=metric) for name in names}
+
+    path = tmp_path / "results.json"
+    first = of("probe", "probe/shared/mean", "probe/private/mean") | of("", "probe/old")
+    later = "takes longer"
+    reasons = dict.fromkeys(("probe/joint", "retrieval", "retrieval/precision", "cca"), later)
+    write_results(path, first, reasons | {"probe/private/m": "no code", "information": later})
+    second = of("probe", "probe/shared/mean") | of("retrieval", "retrieval/recall@1/mean")
+    missing = {"probe/private/mean": "no private codes", "information": "a mixture"}
+    write_results(path, second, missing, merge=True)
+    assert set(load_results(path)) == {*second, "probe/old"}
+    skipped = {"probe/joint": later, "cca": later, **missing}
+    assert json.loads(path.read_text())["skipped"] == skipped
+    # What cannot be measured this time keeps its numbers of the same step.
+    write_results(path, {}, {"retrieval": "no weights", "cca": "no captions"}, merge=True)
+    assert set(load_results(path)) == {*second, "probe/old"}
+    assert json.loads(path.read_text())["skipped"] == skipped | {"cca": "no captions"}
+
+
+def test_the_time_of_some_metrics_is_not_that_of_the_evaluation(monkeypatch, tmp_path):
+    for name in registry.METRICS:
+        metric = functools.partial(lambda name, context: {f"{name}/x": Result(value=1.0)}, name)
+        monkeypatch.setitem(registry.METRICS, name, metric)
+    model, variables, dataset = fakes.FakeModel(fakes.specs()), fakes.variables(), fakes.dataset()
+    times = []
+    for metrics in ("cca, probe", "", "retrieval"):
+        config = {"evaluation": {"metrics": metrics}}
+        evaluate(model, variables, dataset, config, tmp_path, step=7)
+        stored = json.loads((tmp_path / "results.json").read_text())
+        times.append(stored["seconds/evaluate"])
+        assert not {name for name in METRICS if f"{name}/x" in stored} & stored["skipped"].keys()
+    assert times[0]["how"] == "wall clock of cca, probe alone"
+    assert times[1]["how"] == "wall clock, training of the classifiers included"
+    assert times[2] == times[1]
+    assert stored["retrieval/x"]["metric"] == "retrieval" and "bound/test/x" in stored
 
 
 def test_results_of_another_step_are_not_given(tmp_path, caplog):
