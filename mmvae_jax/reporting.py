@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +16,7 @@ from mmvae_jax.types import UserError, Variables
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from mmvae_jax.evaluation import Result
-
-_log = logging.getLogger(__name__)
+    from mmvae_jax.evaluation import Measured
 
 
 class Reporting:
@@ -93,13 +90,19 @@ class Reporting:
         return report.draw(report.view_of(*arguments), names)
 
     def evaluate(
-        self, metrics: Sequence[str] = (), batch: Mapping[str, Any] | None = None, **settings: Any
-    ) -> dict[str, Result]:
+        self,
+        metrics: str | Sequence[str] = (),
+        batch: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> Measured:
         """Measures without writing ``results.json``: {name: value, standard error, n, how}.
 
+        The result prints as a table. Its ``skipped`` holds {name: reason} of what this model or
+        these items do not allow, and of what was not asked for because it takes longer.
+
         Args:
-          metrics: which of ``mmvae_jax.evaluation.METRICS``; all where there are none. What this
-            model or these items do not allow is logged with the reason.
+          metrics: which of ``mmvae_jax.evaluation.METRICS``. Where there are none, those of the
+            command line: every metric that does not take long; ``"all"`` for these, too.
           batch: items in place of the test rows; a ``label`` [B] among them (int) is their class.
             Classifiers and probes learn from the run's training rows.
           **settings: in place of those of ``config.evaluation``.
@@ -109,23 +112,19 @@ class Reporting:
         """
         from mmvae_jax import evaluation
 
+        names = metrics if isinstance(metrics, str) else ",".join(metrics)
+        evaluation.chosen(names)  # before data are read
         dataset = self._own_dataset if batch is None else self._with_rows(batch)
         wanted = {**self.config["evaluation"], "split": "test", "num_examples": 0, **settings}
         context = evaluation.Context(
             model=self.model,
             variables=self.variables,
             dataset=dataset,
-            settings=evaluation.Settings.from_config(wanted),
+            settings=evaluation.Settings.from_config({**wanted, "metrics": names}),
             workdir=self.workdir,
             step=self.step,
         )
-        found: dict[str, Result] = {}
-        for name in evaluation.chosen(",".join(metrics)):
-            try:
-                found |= evaluation.measure(name, context)
-            except (evaluation.NotApplicable, NotImplementedError) as reason:
-                _log.info("%s skipped: %s", name, reason)
-        return found
+        return evaluation.measured(context)
 
     @functools.cached_property
     def _own_dataset(self) -> data.Dataset:

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import mmvae_jax
-from mmvae_jax import report, runner
+from mmvae_jax import evaluation, report, runner
 from mmvae_jax.types import UserError
 
 
@@ -53,6 +53,23 @@ def test_metrics_of_own_items(trained, views, tiny_data):
         trained.figures(["reconstructions"], {**views, "label": np.arange(4, 11)})
     with pytest.raises(UserError, match="there is no metric 'bound'"):
         trained.evaluate(("bound",))
+
+
+def test_what_was_not_measured_is_told_with_the_reason(trained, monkeypatch):
+    def unlabelled(context):
+        raise evaluation.NotApplicable("it has no labels")
+
+    bound = {"bound/test": evaluation.Result(value=-7.0)}
+    for name in evaluation.METRICS:
+        metric = (lambda context: bound) if name == "bound/test" else unlabelled
+        monkeypatch.setitem(evaluation.METRICS, name, metric)
+    some, every = trained.evaluate(), trained.evaluate("all")
+    assert set(some) == set(every) == {"bound/test"}
+    assert set(some.skipped) == set(every.skipped) == evaluation.METRICS.keys() - {"bound/test"}
+    assert some.skipped["probe"] == every.skipped["cca"] == "it has no labels"
+    assert "takes longer" in some.skipped["cca"]
+    assert "-7" in repr(some) and "skipped: it has no labels" in repr(some)
+    assert trained.evaluate(["probe"]).skipped == {"probe": "it has no labels"}
 
 
 def test_items_of_a_run_without_classes_may_have_their_own(tiny_run, views):
