@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -25,8 +24,9 @@ _ACROSS = {"upper right": 4.0, "lower left": 6.2}  # inches of a legend at most
 _CLASS_COLOURS = (
     *COLOURS[:-1],
     *("#20303f", "#c9a4d8", "#a3a83b", "#7fb3e6", "#f0a58a", "#9fd3ae", "#5b3c74"),
-    *("#e3c988", "#2d6d7d", "#e59abf", "#8a5a44", "#b8b8b8", "#6b7f1e"),
+    *("#e3c988", "#2d6d7d", "#e59abf", "#8a5a44", "#c3d95c", "#6b7f1e"),
 )
+_NO_CLASS = "#b8b8b8"
 
 
 def embedding(view: View) -> Figure:
@@ -72,9 +72,12 @@ def _spread(rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def _classes(batch: dict) -> np.ndarray | None:
-    """The class of each item, or None without classes or with too many for colours."""
+    """The class of each item, negative where it has none.
+
+    None where there are no classes, or too many for colours.
+    """
     label = batch.get("label")
-    if label is None or int(np.max(label)) >= _MOST_COLOURS:
+    if label is None or not 0 <= int(np.max(label)) < _MOST_COLOURS:
         return None
     return np.asarray(label)
 
@@ -92,15 +95,11 @@ def _map(points: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _scatter(axes: Axes, points: np.ndarray, colour: np.ndarray, sources: np.ndarray) -> None:
-    shades = ListedColormap(_CLASS_COLOURS)
     for index in np.unique(sources):
         rows = sources == index
         axes.scatter(
             *points[rows].T,
-            c=np.maximum(colour[rows], -1),
-            cmap=shades,
-            vmin=-0.5,
-            vmax=len(_CLASS_COLOURS) - 0.5,
+            c=[_colour(value) for value in colour[rows]],
             s=9,
             marker=_MARKERS[index % len(_MARKERS)],
             linewidths=0,
@@ -111,6 +110,10 @@ def _scatter(axes: Axes, points: np.ndarray, colour: np.ndarray, sources: np.nda
     axes.spines[:].set_visible(False)
 
 
+def _colour(value: int) -> str:
+    return _CLASS_COLOURS[value % _MOST_COLOURS] if value >= 0 else _NO_CLASS
+
+
 def _legends(
     view: View, names: Sequence[str], classes: np.ndarray | None
 ) -> dict[str, list[Line2D]]:
@@ -118,13 +121,14 @@ def _legends(
     grey = {"linestyle": "", "markersize": 4, "markeredgewidth": 0}
     found = []
     for index, name in enumerate(names):
-        colour = "#777777" if classes is not None else _CLASS_COLOURS[index % _MOST_COLOURS]
+        colour = "#777777" if classes is not None else _colour(index)
         marker = _MARKERS[index % len(_MARKERS)]
         found.append(Line2D([], [], color=colour, marker=marker, label=short(name, 12), **grey))
     if classes is None:
         return {"lower left": found}
     known = []
-    for value in np.unique(classes[classes >= 0]):
-        text = view.class_texts([value], 12)[0]
-        known.append(Line2D([], [], color=_CLASS_COLOURS[value], marker="o", label=text, **grey))
+    values = np.unique(np.maximum(classes, -1))
+    for value in sorted(values, key=lambda value: (value < 0, value)):
+        text = view.class_texts([value], 12)[0] if value >= 0 else "no class"
+        known.append(Line2D([], [], color=_colour(value), marker="o", label=text, **grey))
     return {"upper right": found, "lower left": known}

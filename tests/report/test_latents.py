@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 
 import numpy as np
 import pytest
+from matplotlib import colors
 
 from mmvae_jax.models.hybrid_latents import HybridLatents
 from mmvae_jax.report import embedding, programs, relatedness, style, traversals, view
@@ -16,7 +18,9 @@ from tests.report.shown import ShownModel
 
 def shown(**changes):
     known = {"model": ShownModel(fakes.specs()), "dataset": fakes.dataset()}
-    return view.View(**{"variables": fakes.variables(), "workdir": None, "results": {}} | known)
+    return view.View(
+        **{"variables": fakes.variables(), "workdir": None, "results": {}} | known | changes
+    )
 
 
 def test_codes_in_parts_are_those_in_one_go(generator):
@@ -130,7 +134,32 @@ def test_a_map_shows_items_of_every_class_from_every_modality():
     groups = figure.axes[0].collections
     assert [len(points.get_offsets()) for points in groups] == [50, 50, 50]
     for points in groups:
-        assert set(points.get_array()) == {0, 1, 2, 3}
+        assert colours_of(points) == {colors.to_hex(c) for c in embedding._CLASS_COLOURS[:4]}
+
+
+def test_items_without_a_class_are_grey_on_a_map():
+    known = fakes.dataset()
+    test = known.splits["test"]
+    label = np.where(np.arange(len(test)) % 2, test.label, -1).astype(np.int32)
+    splits = {**known.splits, "test": dataclasses.replace(test, label=label)}
+    figure = embedding.embedding(shown(dataset=dataclasses.replace(known, splits=splits)))
+    grey = embedding._NO_CLASS
+    assert grey not in embedding._CLASS_COLOURS
+    values = np.unique(label[label >= 0])
+    expected = {grey, *(embedding._CLASS_COLOURS[value] for value in values)}
+    assert colours_of(figure.axes[0].collections[0]) == expected
+    texts = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
+    assert "no class" in texts
+    splits["test"] = dataclasses.replace(test, label=np.full(len(test), -1, np.int32))
+    figure = embedding.embedding(shown(dataset=dataclasses.replace(known, splits=splits)))
+    # Without any class, as without labels: coloured by modality.
+    first, second, _ = figure.axes[0].collections
+    assert [*colours_of(first), *colours_of(second)] == list(embedding._CLASS_COLOURS[:2])
+
+
+def colours_of(points):
+    """The colours of a scatter, as #rrggbb."""
+    return {colors.to_hex(colour[:3]) for colour in points.get_facecolors()}
 
 
 def test_rows_are_spread_from_first_to_last():
