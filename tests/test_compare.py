@@ -12,7 +12,7 @@ import pytest
 
 from mmvae_jax import compare
 from mmvae_jax.comparison import formats, published
-from mmvae_jax.comparison.metrics import metric
+from mmvae_jax.comparison.metrics import HIGHER, NEITHER, metric
 from mmvae_jax.comparison.runs import read
 from mmvae_jax.comparison.table import Cell, best
 from mmvae_jax.data import celeba
@@ -222,6 +222,37 @@ def test_the_papers_likelihood_stands_beside_estimates_as_good_as_its_own(
     )
     assert [entry.value for entry in published.find(read(run), name)] == shown
     assert not published.find(read(run), "log_likelihood/marginal/image")  # was not measured
+
+
+def test_every_seed_of_a_row_must_fit_the_papers_setting(tmp_path):
+    mnist = {"data__name": "mnist_labels", "data__binarize": "dynamic", "model__name": "mvae"}
+    name, how = "log_likelihood/joint", "S = {} draws; error over all test rows"
+    for first, second, printed in ((1000, 1000, [-86.278]), (1000, 100, []), (100, 1000, [])):
+        folder = tmp_path / f"{first}-{second}"
+        folder.mkdir()
+        runs = [
+            write_run(folder / str(seed), {name: -90.0}, seed=seed, how=how.format(count), **mnist)
+            for seed, count in enumerate((first, second))
+        ]
+        # One that lacks the number has no say.
+        runs.append(write_run(folder / "none", {"bound/test": -91.0}, seed=2, **mnist))
+        (table,) = compare.main([*runs, f"--metrics={name}"])
+        assert [entry.value for entry in table.columns[0].paper[0]] == printed
+
+
+def test_captions_have_a_direction_and_real_ones_a_published_number(tmp_path):
+    assert metric("captions/from_image/exact").better == HIGHER
+    assert metric("captions/judge/exact").better == NEITHER
+    how = "real pairs; image: itself; captions: plain mean of vectors of 9 of 9 words from x"
+    birds = write_run(
+        tmp_path / "birds",
+        {"cca/real/image+caption": 0.1},
+        how=how,
+        data__name="cub",
+        model__name="mmvae",
+    )
+    found = published.find(read(birds), "cca/real/image+caption")
+    assert [entry.value for entry in found] == [0.106]
 
 
 def test_binary_images_stand_beside_published_ones_if_they_are_drawn_anew(tmp_path):

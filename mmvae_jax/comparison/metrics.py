@@ -69,6 +69,8 @@ _FAMILIES = (
     ("cca/cross/", HIGHER, 3),
     ("cca/joint/", HIGHER, 3),
     ("cca/", NEITHER, 3),
+    ("captions/judge/", NEITHER, 3),  # on real images
+    ("captions/", HIGHER, 3),
     ("log_likelihood/", HIGHER, 1),
     ("effective_sample_fraction/", HIGHER, 3),
     ("log_weight_variance/", LOWER, 1),

@@ -38,7 +38,7 @@ def build(data: DataSet, metric: Metric, key: str) -> Table:
             [run for run in row.runs if grouping.value_of(run, key) == value] for row in data.groups
         ]
         cells = [cell(part, metric.name) for part in parts]
-        paper = [published.find(part[0], metric.name) if part else [] for part in parts]
+        paper = [published.find_for(part, metric.name) if part else [] for part in parts]
         columns.append(Column(metric, cells, best(cells, metric), paper, heading))
         cells_of += [
             Group(row.model, f"{row.name} {heading}", part)

@@ -10,6 +10,7 @@ vectors of words: without a file of these there is nothing to compare.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from mmvae_jax.comparison.paper_numbers import ENTRIES, Published
 from mmvae_jax.comparison.runs import Run
@@ -21,6 +22,13 @@ _ESTIMATED = ("log_likelihood/", "log_weight_variance/")
 _KINDS = ("", "bernoulli", "categorical")  # of likelihoods: "" is the data set's own
 # MEME: images as features, captions as plain means of word vectors from a file.
 _CORRELATED = re.compile(r"image: itself; captions: plain mean of vectors of \d+")
+
+
+def find_for(runs: Sequence[Run], metric: str) -> list[Published]:
+    """What papers print for the setting of these runs, where each that has the number fits it."""
+    measured = [run for run in runs if metric in run.numbers]
+    first, *others = (find(run, metric) for run in measured or runs)
+    return [entry for entry in first if all(entry in other for other in others)]
 
 
 def find(run: Run, metric: str) -> list[Published]:

@@ -142,7 +142,7 @@ def cell(runs: Sequence[Run], name: str) -> Cell:
 
 def _column(groups: Sequence[Group], metric: Metric) -> Column:
     cells = [cell(group.runs, metric.name) for group in groups]
-    paper = [published.find(group.runs[0], metric.name) for group in groups]
+    paper = [published.find_for(group.runs, metric.name) for group in groups]
     return Column(metric, cells, best(cells, metric), paper)
 
 
