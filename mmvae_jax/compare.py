@@ -40,7 +40,8 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("runs", nargs="+", metavar="RUN", help="Workdir of an evaluated run.")
-    add("--metrics", default="", help="Columns, a,b,...: names in results.json [the main ones].")
+    columns = "Columns, a,b,...: names in results.json, cells NAME[given,target] [the main ones]."
+    add("--metrics", default="", help=columns)
     add("--columns", default="", help="Setting, its values are the columns of one of --metrics.")
     add("--split", default="test", help="Rows it was measured on: test, validation [test].")
     add("--rows", default="groups", help="groups: seeds together; runs: one row each [groups].")

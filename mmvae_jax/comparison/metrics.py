@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 from mmvae_jax.comparison.runs import Run
@@ -36,6 +37,7 @@ class Metric:
         return max(0, 3 - math.floor(math.log10(largest))) if largest else 3
 
 
+_BETWEEN_NAMES = re.compile(r",(?![^\[]*\])")
 # The columns of every table, in this order, where a run has them.
 DEFAULTS = {
     metric.name: metric
@@ -110,12 +112,15 @@ def metric(name: str) -> Metric:
 def chosen(names: str, runs: Sequence[Run], flag: str = "--metrics") -> list[Metric]:
     """The columns of these names, separated by commas; the default ones where there are none.
 
+    Commas in square brackets belong to a name, that of a matrix's cell.
+
     Raises:
       UserError: no run has a metric of that name, or it is an array.
     """
     if not names.strip():
         return list(DEFAULTS.values())
-    wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    parts = (re.sub(r"\s*,\s*", ",", name.strip()) for name in _BETWEEN_NAMES.split(names))
+    wanted = list(dict.fromkeys(name for name in parts if name))
     if not wanted:
         raise UserError(f"{flag}={names}: names no metric")
     scalars = {name: None for run in runs for name in run.numbers}
@@ -125,6 +130,8 @@ def chosen(names: str, runs: Sequence[Run], flag: str = "--metrics") -> list[Met
         if any(name in run.arrays for run in runs):
             mean = f"{name.rpartition('/')[0]}/mean"
             instead = f"; there is {mean}" if mean in known else ""
+            cells = [cell for cell in known if cell.startswith(f"{name}[")]
+            instead += f"; {cells[0]} is one of its cells" if cells else ""
             raise UserError(f"{flag}: {name!r} is an array, not a number{instead}")
         if name not in known:
             raise UserError(

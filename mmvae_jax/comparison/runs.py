@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from mmvae_jax.run_files import CONFIG_FILE, RESULTS_FILE, read_run, results_fil
 from mmvae_jax.types import UserError
 
 SPLITS = ("test", "validation")
+# Their rows are subsets of the modalities, which may be as many as these.
+_OTHER_ROWS = ("coherence/given/matrix",)
 # What a run has that was never evaluated.
 _NOT_MEASURED = ("step", "seconds/train", "seconds/evaluate")
 
@@ -40,7 +42,7 @@ class Run:
       path: as it was given.
       config: the whole config.
       dataset: name, fingerprint and provenance of the data.
-      numbers: the scalars by flat name.
+      numbers: the scalars by flat name, and the cells of matrices over modalities: see `cell_name`.
       arrays: names of the results that are arrays.
       skipped: {metric: why it was not computed}.
       split: the rows on which all this was measured.
@@ -93,6 +95,7 @@ def read(path: str | Path, split: str = "test") -> Run:
             raise UserError(f"{path / CONFIG_FILE} names no model or no data set: leave it out")
     content = _read_results(path, split)
     numbers = {n: _number(path, split, n, e) for n, e in content.items() if "values" not in e}
+    arrays = frozenset(set(content) - set(numbers))
     if "seconds/train" not in numbers and split != "test" and (path / RESULTS_FILE).exists():
         # Training writes its time there, whatever it is evaluated on.
         entry = _parse(path / RESULTS_FILE).get("seconds/train")
@@ -101,15 +104,45 @@ def read(path: str | Path, split: str = "test") -> Run:
     skipped = _parse(path / results_file(split)).get("skipped")
     if not set(content) - set(_NOT_MEASURED) and not skipped:
         raise UserError(_not_evaluated(path, split, "holds no metric"))
+    for name, cell in _cells(description.get("modalities"), content):
+        numbers[name] = _number(path, split, name, cell)
     return Run(
         path=path,
         config=config,
         dataset=dataset,
         numbers=numbers,
-        arrays=frozenset(set(content) - set(numbers)),
+        arrays=arrays,
         skipped={name: str(why) for name, why in (skipped or {}).items()},
         split=split,
     )
+
+
+def cell_name(matrix: str, row: str, column: str) -> str:
+    """One number of a matrix over modalities: ``coherence/conditional/matrix[given,target]``."""
+    return f"{matrix}[{row},{column}]"
+
+
+def _cells(modalities: Any, content: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The filled cells of all matrices, each like a scalar."""
+    names = [spec.get("name") for spec in modalities or () if isinstance(spec, dict)]
+    for matrix, entry in content.items():
+        if "values" not in entry or not matrix.endswith("/matrix") or matrix in _OTHER_ROWS:
+            continue
+        values, errors = entry["values"], entry.get("standard_error")
+        if not _is_square(values, len(names)):
+            continue
+        errors = errors if _is_square(errors, len(names)) else [[None] * len(names)] * len(names)
+        for row, line, line_errors in zip(names, values, errors, strict=True):
+            for column, value, error in zip(names, line, line_errors, strict=True):
+                if value is not None:
+                    found = {"value": value, "standard_error": error, "how": entry.get("how", "")}
+                    yield cell_name(matrix, row, column), found
+
+
+def _is_square(values: Any, size: int) -> bool:
+    """Whether these are as many lists of as many entries."""
+    lists = isinstance(values, list) and all(isinstance(line, list) for line in values)
+    return lists and [len(line) for line in values] == [size] * size
 
 
 def _read_results(path: Path, split: str) -> dict[str, dict[str, Any]]:
