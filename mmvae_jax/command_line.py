@@ -43,9 +43,18 @@ def config_name() -> str:
     return Path(config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]).stem
 
 
-def defaults() -> dict[str, Any]:
-    """The config as its file gives it, before ``--config.KEY=`` changed anything."""
-    return configuration.read(config_flags.get_config_filename(flags.FLAGS["config"]))
+def origin(argv: Sequence[str]) -> dict[str, Any]:
+    """Where the config comes from: the command, and its file without and with its argument.
+
+    As `runner.train` keeps it. Of a file that needs an argument ``defaults`` has it, too.
+    """
+    name = config_flags.get_config_filename(flags.FLAGS["config"])
+    picked = configuration.read(name)
+    try:
+        defaults = configuration.read(name.partition(":")[0])
+    except (UserError, ValueError, KeyError):
+        defaults = picked
+    return {"command": command(argv), "defaults": defaults, "picked": picked}
 
 
 def command(argv: Sequence[str]) -> str:

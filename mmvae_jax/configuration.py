@@ -184,7 +184,7 @@ def read(text: str) -> dict[str, Any]:
     try:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        return module.get_config(argument or None).to_dict()
+        return (module.get_config(argument) if argument else module.get_config()).to_dict()
     except (OSError, ImportError, SyntaxError, AttributeError, TypeError) as error:
         raise UserError(f"--config={text}: {' '.join(str(error).split())}") from error
 

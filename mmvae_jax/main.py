@@ -57,8 +57,7 @@ def main(_: Sequence[str]) -> None:
             raise UserError("--mode=train needs --config, such as --config=configs/mmvae_plus.py")
         config = _CONFIG.value.to_dict()
         workdir = Path(_WORKDIR.value or runner.default_workdir(command_line.config_name(), config))
-        command, defaults = command_line.command(sys.argv), command_line.defaults()
-        runner.train(config, workdir, command=command, defaults=defaults)
+        runner.train(config, workdir, **command_line.origin(sys.argv))
         return
     workdir = Path(_WORKDIR.value or _workdir_of_config())
     if _MODE.value == "evaluate":

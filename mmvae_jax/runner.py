@@ -33,6 +33,7 @@ def train(
     *,
     command: str = "",
     defaults: Mapping[str, Any] | None = None,
+    picked: Mapping[str, Any] | None = None,
 ) -> None:
     """Trains (or continues, or leaves a finished run as it is), then evaluates and reports.
 
@@ -40,8 +41,10 @@ def train(
       config: a whole config as plain values.
       workdir: the run's folder; see `training.workdir.prepare_workdir` for what is refused.
       command: the command line, kept in ``config.json``.
-      defaults: the config before anything was changed on the command line; what differs is kept,
-        too, and marked in the report.
+      defaults: the config before anything was chosen, such as ``get_config().to_dict()`` of a file
+        of ``configs/``; what differs is kept, too, and marked in the report. From a config alone it
+        cannot be told.
+      picked: the config with what its file's argument chose; what differs was set by flags.
 
     Raises:
       UserError: anything in the config, the data or the workdir that does not fit.
@@ -60,6 +63,7 @@ def train(
     evaluation.check(settings, model.names)
     about = _description(config, specs, dataset, command)
     about |= {} if defaults is None else {"changed": configuration.changed(config, defaults)}
+    about |= {} if picked is None else {"flags": sorted(configuration.changed(config, picked))}
     training.prepare_workdir(workdir, about)
     validate = evaluation.validation_bound(model, dataset, settings)
     result = training.fit(model, dataset, settings, workdir, validate=validate)

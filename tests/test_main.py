@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from absl import flags
 from absl.testing import flagsaver
 from PIL import Image
 
-from mmvae_jax import main
+from mmvae_jax import command_line, configuration, main
 from tests.conftest import TINY_FLAGS
 from tests.data.fake_mnist import write_mnist
 
@@ -73,6 +74,39 @@ def refused_here(monkeypatch, capsys):
     logging.getLogger("mmvae_jax").setLevel(logging.NOTSET)
 
 
+@pytest.fixture
+def origin(monkeypatch):
+    """The config of a command line, and where it comes from."""
+
+    def origin(*arguments):
+        argv = ["main.py", *arguments]
+        monkeypatch.setattr(sys, "argv", argv)  # where overrides are looked for
+        with flagsaver.flagsaver():
+            command_line.parse(argv)
+            return flags.FLAGS.config.to_dict(), command_line.origin(argv)
+
+    return origin
+
+
+def test_what_the_argument_of_a_config_picks_is_told_from_flags(origin, tmp_path):
+    picked = "--config=configs/mmvae_plus.py:dataset=polymnist,networks=small"
+    config, known = origin(picked, "--config.seed=4")
+    differs = configuration.changed(config, known["defaults"])
+    assert differs["data.name"] == "polydigits" and differs["seed"] == 0
+    assert configuration.changed(config, known["picked"]) == {"seed": 0}
+    # A file that takes no argument, and one that needs it.
+    for line, argument in (("def get_config():", ""), ("def get_config(arg):", ":x")):
+        file = tmp_path / f"own{len(argument)}.py"
+        made = "from ml_collections import ConfigDict"
+        file.write_text(f"{made}\n{line}\n    return ConfigDict({{'seed': 1}})\n")
+        config, known = origin(f"--config={file}{argument}", "--config.seed=2")
+        assert (config, known["defaults"], known["picked"]) == (
+            {"seed": 2},
+            {"seed": 1},
+            {"seed": 1},
+        )
+
+
 @pytest.mark.slow
 def test_the_default_job_from_data_to_pictures_and_back(tmp_path):
     """Shortened: train, run again, evaluate, impute, sample, and refuse another config's run."""
@@ -101,6 +135,7 @@ def test_the_default_job_from_data_to_pictures_and_back(tmp_path):
     assert page.count("<figure>") == len(figures) and "python -m mmvae_jax.main --config" in page
     made = json.loads((workdir / "config.json").read_text())
     assert made["changed"]["batch_size"] == 64 and "seed" not in made["changed"]
+    assert "batch_size" in made["flags"] and "seed" not in made["flags"]
 
     metrics = (workdir / "metrics.jsonl").read_text()
     again = run(*SMALL, f"--workdir={workdir}")

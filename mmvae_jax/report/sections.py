@@ -248,28 +248,48 @@ def config_tables(run: Mapping[str, Any]) -> list[Html]:
     changed = run.get("changed")
     if not isinstance(changed, Mapping):
         said = "What differs from the defaults was not recorded with this run."
-        return [element("p", said, class_="quiet"), _config_table(config, {})]
+        return [element("p", said, class_="quiet"), _config_table(config, {}, None)]
+    flags = run.get("flags")
     ours = {key: _original(key, changed) for key in config}
     differs = {key: found for key, found in ours.items() if found is not None}
     if not differs:
         said = "Nothing differs from the defaults of its config file."
-        return [element("p", said, class_="quiet"), _folded(config, {})]
+        return [element("p", said, class_="quiet"), _folded(config, {}, None)]
     first = {key: config[key] for key in differs}
     said = f"{len(differs)} of {len(config)} values differ from the defaults of its config file:"
-    return [element("p", said), _config_table(first, differs), _folded(config, differs)]
+    parts = _config_table(first, differs, flags), _folded(config, differs, flags)
+    return [element("p", said), *parts]
 
 
-def _folded(config: Mapping[str, Any], differs: Mapping[str, str]) -> Html:
-    whole = _config_table(config, differs)
+def _folded(
+    config: Mapping[str, Any], differs: Mapping[str, str], flags: Sequence[str] | None
+) -> Html:
+    whole = _config_table(config, differs, flags)
     return element("details", element("summary", f"All {len(config)} values"), whole)
 
 
-def _config_table(config: Mapping[str, Any], differs: Mapping[str, str]) -> Html:
+def _config_table(
+    config: Mapping[str, Any], differs: Mapping[str, str], flags: Sequence[str] | None
+) -> Html:
+    """Keys and values; ``flags`` are the keys that flags set, None where that is not known."""
     rows = (
-        row(element("code", key), long(_value(value)), differs.get(key, ""), changed=key in differs)
+        row(
+            element("code", key),
+            long(_value(value)),
+            differs.get(key, ""),
+            *([] if flags is None else [_set_by(key, flags) if key in differs else ""]),
+            changed=key in differs,
+        )
         for key, value in config.items()
     )
-    return table(("key", "value", "default, where it differs"), rows, "config")
+    head = ["key", "value", "default, where it differs"]
+    return table(head if flags is None else [*head, "set by"], rows, "config")
+
+
+def _set_by(key: str, flags: Sequence[str]) -> str:
+    """A flag, or the argument behind the name of the config file."""
+    # A mapping that is one value of the config has several keys here.
+    return "flag" if any(f"{key}.".startswith(f"{name}.") for name in flags) else "argument"
 
 
 def _original(key: str, changed: Mapping[str, Any]) -> str | None:

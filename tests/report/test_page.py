@@ -241,6 +241,18 @@ def test_without_a_record_of_defaults_nothing_is_marked():
     assert "Nothing differs" in tables.text
 
 
+def test_what_differs_was_set_by_the_argument_or_by_a_flag():
+    run = {
+        "config": {"seed": 1, "data": {"name": "b"}, "model": {"options": {"mlp": 3}}},
+        "changed": {"data.name": "a", "model.options": {"mlp": 2}},
+    }
+    assert "set by" not in Page("".join(sections.config_tables(run))).text
+    text = Page("".join(sections.config_tables({**run, "flags": ["model.options"]}))).text
+    assert "2 of 3 values differ" in text and "set by" in text
+    assert "data.name b a argument" in text and "model.options.mlp 3 2 flag" in text
+    assert "seed 1 data.name" in text  # neither of both
+
+
 def test_validation_rows_have_a_page_of_their_own_and_no_pictures(tmp_path):
     config = {"evaluation": {"seed": 0, "split": "validation"}}
     path = write_report(*evil_parts(), config, tmp_path, {"bound/validation": Result(value=1.5)})
