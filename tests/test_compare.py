@@ -203,7 +203,7 @@ def test_the_papers_number_stands_beside_its_setting(tmp_path, capsys):
         (5000, "all", [-90.851]),
         (32, "all", []),
         (999, "all", []),
-        (5000, "the first 100 of 10000", []),
+        (5000, "100 of 10000", []),
     ],
 )
 def test_the_papers_likelihood_stands_beside_estimates_as_good_as_its_own(

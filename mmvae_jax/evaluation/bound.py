@@ -14,8 +14,9 @@ import jax
 import numpy as np
 
 from mmvae_jax import data, models, objectives
-from mmvae_jax.evaluation.context import Context, Settings, first_rows, stream
+from mmvae_jax.evaluation.context import Context, Settings, stream
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
+from mmvae_jax.evaluation.sampling import some_rows
 from mmvae_jax.types import Array, Batch, Variables
 
 _VALIDATION_ROWS = 1000
@@ -50,7 +51,7 @@ test_bound.__test__ = False
 def validation_bound(
     model: Any, dataset: Any, config: Any
 ) -> Callable[[Variables, int], dict[str, float]]:
-    """A callback for training: the same bound on the first 1,000 validation rows.
+    """A callback for training: the same bound on up to 1,000 validation rows.
 
     K is at most 4, so that it is quick; the noise is the same at every step, so that steps can
     be compared.
@@ -66,7 +67,7 @@ def validation_bound(
     """
     settings = Settings.from_config(config.get("evaluation", config))
     samples = min(settings.bound_samples, _VALIDATION_SAMPLES)
-    split = first_rows(dataset.splits["validation"], _VALIDATION_ROWS)
+    split = some_rows(dataset.splits["validation"], _VALIDATION_ROWS)
     size = min(_rows(model, settings, samples), max(len(split), 1))
     stored = list(data.batches(split, size))
     seed = np.array([settings.seed, 0], np.uint32)

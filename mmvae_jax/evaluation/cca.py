@@ -20,6 +20,7 @@ from mmvae_jax.evaluation.canonical_correlation import Projections, cca
 from mmvae_jax.evaluation.context import Context
 from mmvae_jax.evaluation.decoding import from_prior, generated
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
+from mmvae_jax.evaluation.sampling import some
 from mmvae_jax.types import ModalitySpec
 
 _DIRECTIONS = 40  # k of MMVAE
@@ -143,10 +144,10 @@ def _space(
     sentences: View,
     said: str,
 ) -> _Space:
-    """Fits it on the training pairs, or on so many of them at even distances."""
+    """Fits it on the training pairs, or on so many of them, chosen at random."""
     train = context.dataset.splits["train"]
     rows = np.flatnonzero(train.present[other.name] & train.present[text.name])
-    rows = classifiers.evenly(rows, _MOST_PAIRS)
+    rows = some(rows, _MOST_PAIRS)
     if len(rows) < 2:
         raise NotApplicable(f"fewer than 2 training rows have {other.name!r} and {text.name!r}")
     x, y = view(train.x[other.name][rows]), sentences(train.x[text.name][rows])

@@ -27,6 +27,7 @@ import optax
 from mmvae_jax.evaluation.cache import Cache
 from mmvae_jax.evaluation.judge_networks import AttributeNet, ImageNet, VectorNet
 from mmvae_jax.evaluation.result import NotApplicable
+from mmvae_jax.evaluation.sampling import some
 from mmvae_jax.training.augmentation import shifted
 from mmvae_jax.types import Array, ModalitySpec, Variables
 
@@ -233,19 +234,12 @@ def items_of(split: Any, name: str, rows: np.ndarray) -> tuple[np.ndarray, np.nd
     return split.x[name][rows], np.asarray(split.label[rows], np.int32)
 
 
-def evenly(rows: np.ndarray, count: int) -> np.ndarray:
-    """So many of these rows at even distances, or all where there are no more."""
-    if len(rows) <= count:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
-
-
 def _no_more_than(most: int, rows: np.ndarray, split: Any, name: str) -> np.ndarray:
-    """The rows, or as many of them at even distances as take `most` bytes."""
+    """The rows, or as many of them, chosen at random, as take `most` bytes."""
     count = max(1, most // max(1, split.x[name].nbytes // max(1, len(split))))
     if len(rows) > count:
         _log.info("classifier of %s: %d of %d training items", name, count, len(rows))
-    return evenly(rows, count)
+    return some(rows, count)
 
 
 def train(

@@ -20,9 +20,10 @@ import numpy as np
 from mmvae_jax import models
 from mmvae_jax.evaluation.classifiers import classify
 from mmvae_jax.evaluation.coherence import Networks, split_judges
-from mmvae_jax.evaluation.context import Context, first_rows, labelled, stream
+from mmvae_jax.evaluation.context import Context, labelled, stream
 from mmvae_jax.evaluation.decoding import decoder_mean, draws_given
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean_of_cells
+from mmvae_jax.evaluation.sampling import some_rows
 from mmvae_jax.types import Array, Batch, Variables
 
 _ROWS = 500  # at most
@@ -73,7 +74,7 @@ def instance_coherence(context: Context) -> dict[str, Result]:
 def _hits(context: Context, judges: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """(whether the class is right [2, M + 1, targets, N], weight [M + 1, targets, N])."""
     networks, weights = split_judges(judges)
-    rows = first_rows(context.rows, _ROWS)
+    rows = some_rows(context.rows, _ROWS)
     codes = models.codes_at_once(context.model.specs)
     cells = len(PRIVATE) * (len(context.names) + 1)
     size = max(1, min(context.settings.batch_size, codes // cells))

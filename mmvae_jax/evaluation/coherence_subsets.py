@@ -19,9 +19,10 @@ import numpy as np
 from mmvae_jax import models
 from mmvae_jax.evaluation.classifiers import classify
 from mmvae_jax.evaluation.coherence import Networks, by_class, split_judges
-from mmvae_jax.evaluation.context import Context, first_rows, labelled, stream
+from mmvae_jax.evaluation.context import Context, labelled, stream
 from mmvae_jax.evaluation.decoding import decoder_mean, draws_given
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean_of_cells
+from mmvae_jax.evaluation.sampling import some_rows
 from mmvae_jax.types import Array, Batch, Variables
 
 _MOST_MODALITIES = 7  # with 120 subsets; their number doubles with every further one
@@ -81,7 +82,7 @@ def subset_coherence(context: Context) -> dict[str, Result]:
 def _hits(context: Context, subsets: Subsets) -> tuple[np.ndarray, np.ndarray]:
     """(whether the class is right, weight), both [subsets, M targets, N]."""
     networks, weights = split_judges(context.judges)
-    rows = first_rows(context.rows, context.settings.coherence_subsets or len(context.rows))
+    rows = some_rows(context.rows, context.settings.coherence_subsets or len(context.rows))
     codes = models.codes_at_once(context.model.specs)
     size = max(1, min(context.settings.batch_size, codes // len(subsets)))
     seed = context.seed_for("coherence/given")

@@ -17,6 +17,7 @@ from mmvae_jax.evaluation import classifiers, inception_weights, judge_networks
 from mmvae_jax.evaluation.cache import Cache
 from mmvae_jax.evaluation.inception import Inception
 from mmvae_jax.evaluation.result import NotApplicable
+from mmvae_jax.evaluation.sampling import some_rows
 from mmvae_jax.training import runtime
 from mmvae_jax.types import Batch, Variables
 
@@ -32,7 +33,8 @@ class Settings:
         models are made on ``validation``, so that none is made on the test rows.
       metrics: names of the registry, separated by commas; empty means all but those that the
         registry leaves out unless they are asked for, ``all`` means these too.
-      num_examples: rows of it that are used; 0 means all.
+      num_examples: rows of it that are used; 0 means all. Where not all rows are used, here and
+        below, they are a fair choice, see `sampling`.
       bound_samples: K of ``bound/test`` and ``bound/validation``.
       likelihood_samples: S of ``log_likelihood/...``; 1000 and more for numbers to report.
       likelihood_examples: rows that it is measured on; 0 means all.
@@ -101,11 +103,11 @@ class Context:
 
     @functools.cached_property
     def rows(self) -> Any:
-        """What is measured on: the split of ``settings.split``, or its first ``num_examples``."""
+        """What is measured on: the split of ``settings.split``, or ``num_examples`` of it."""
         split = self.dataset.splits[self.settings.split]
         if not len(split):
             raise NotApplicable(f"the dataset has no {self.settings.split} rows")
-        return first_rows(split, self.settings.num_examples or len(split))
+        return some_rows(split, self.settings.num_examples or len(split))
 
     @functools.cached_property
     def labels(self) -> tuple[str, ...]:
@@ -208,11 +210,6 @@ def stream(seed: jax.Array, index: jax.Array) -> jax.Array:
     """The random key of batch ``index`` from `Context.seed_for`; made inside jit."""
     key = jax.random.fold_in(jax.random.key(seed[0]), seed[1])
     return jax.random.fold_in(key, index)
-
-
-def first_rows(split: Any, count: int) -> Any:
-    """The first ``count`` rows of a split."""
-    return split.select(slice(0, count))
 
 
 def labelled(batch: Batch) -> jax.Array:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmvae_jax.evaluation.sampling import fair_order
+
 
 def frechet(first: np.ndarray, second: np.ndarray) -> float:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of the moments of features [N, F] and [N', F].
@@ -34,8 +36,10 @@ def kernel_distance(
     """Squared maximum mean discrepancy for the kernel (x . y / F + 1)^3, and its standard error.
 
     The mean of unbiased estimates on disjoint blocks of at least ``block`` rows; one of them may be
-    below 0. A row of ``first`` is never compared with its partner in ``second``, which may be the
-    item that it was generated from. No error where there is one block.
+    below 0. Blocks are drawn at random, the same in every run: of rows sorted by class each would
+    hold one class only, in one set and not in the other. A row of ``first`` is never compared with
+    its partner in ``second``, which may be the item that it was generated from. No error where
+    there is one block.
 
     Args:
       first: features [N, F], at least 2.
@@ -43,7 +47,7 @@ def kernel_distance(
       block: rows in a block; those that fill none are shared out among the blocks.
     """
     found = []
-    for rows in np.array_split(np.arange(len(first)), max(1, len(first) // block)):
+    for rows in np.array_split(fair_order(len(first)), max(1, len(first) // block)):
         x, y = (np.asarray(part[rows], np.float64) for part in (first, second))
         across = _kernel(x, y)
         total = _kernel(x, x) + _kernel(y, y) - across - across.T

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmvae_jax.evaluation.coherence import error_of_mean
-from mmvae_jax.evaluation.context import Context, first_rows
+from mmvae_jax.evaluation.context import Context
 from mmvae_jax.evaluation.decoding import means_given
 from mmvae_jax.evaluation.result import NotApplicable, Result
+from mmvae_jax.evaluation.sampling import some_rows
 from mmvae_jax.types import Array, Batch
 
 _DRAWS = 8  # K
@@ -64,7 +65,7 @@ def conditional_diversity(context: Context) -> dict[str, Result]:
 
 def _variances(context: Context) -> tuple[np.ndarray, np.ndarray]:
     """(variance between draws [M sources, M targets, N], weight [M sources, N])."""
-    rows = first_rows(context.rows, _ROWS)
+    rows = some_rows(context.rows, _ROWS)
     found, counted = [], []
     for source in context.names:
         variance, weight = [], []

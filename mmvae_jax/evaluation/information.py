@@ -17,9 +17,10 @@ import jax
 import numpy as np
 
 from mmvae_jax import objectives
-from mmvae_jax.evaluation.context import Context, first_rows, stream
+from mmvae_jax.evaluation.context import Context, stream
 from mmvae_jax.evaluation.posteriors import Encoded, Parameters, encode
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
+from mmvae_jax.evaluation.sampling import some_rows
 from mmvae_jax.types import Array, Batch, Variables
 
 _ROWS = 512  # at most; memory grows with their square times the dimensions
@@ -45,7 +46,7 @@ def information(context: Context) -> dict[str, Result]:
     dimensions depend on each other. Where a model has no p(z) there is no KL to it.
     """
     split = context.settings.split
-    rows = first_rows(context.rows, _ROWS)
+    rows = some_rows(context.rows, _ROWS)
     found = encode(context, rows)
     no_prior = _lacks_prior(context, next(context.batches(rows)))
     if no_prior:

@@ -23,9 +23,10 @@ import numpy as np
 
 from mmvae_jax import models, objectives
 from mmvae_jax.evaluation import likelihood_sets
-from mmvae_jax.evaluation.context import Context, first_rows, stream
+from mmvae_jax.evaluation.context import Context, stream
 from mmvae_jax.evaluation.likelihood_sets import Asked, Names
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
+from mmvae_jax.evaluation.sampling import some_rows
 from mmvae_jax.types import Array, Batch, Variables
 
 _FAMILIES = ("log_likelihood", "effective_sample_fraction", "log_weight_variance")
@@ -50,10 +51,10 @@ def log_likelihoods(context: Context) -> dict[str, Result]:
     or with nothing given, are left out.
     """
     names, settings = context.names, context.settings
-    rows = first_rows(context.rows, settings.likelihood_examples or len(context.rows))
+    rows = some_rows(context.rows, settings.likelihood_examples or len(context.rows))
     present = {name: np.asarray(rows.present[name], bool) for name in names}
     whole = len(context.dataset.splits[settings.split])
-    some = "all" if len(rows) == whole else f"the first {len(rows)} of {whole}"
+    some = "all" if len(rows) == whole else f"{len(rows)} of {whole}"
     # Beside papers' numbers stands only what says here that it took enough draws and all rows.
     how = (
         f"importance sampling, S = {settings.likelihood_samples} draws from the model's own "

@@ -18,15 +18,15 @@ import numpy as np
 from mmvae_jax.evaluation import variational_gp
 from mmvae_jax.evaluation.classifiers import (
     Classifier,
-    evenly,
     features,
     items_of,
     labelled_rows,
     of_stored,
 )
-from mmvae_jax.evaluation.context import Context, first_rows
+from mmvae_jax.evaluation.context import Context
 from mmvae_jax.evaluation.decoding import from_prior, generated
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
+from mmvae_jax.evaluation.sampling import some, some_rows
 from mmvae_jax.types import ModalitySpec
 
 _NAME = "mutual_information_score"
@@ -50,7 +50,7 @@ def mutual_information_score(context: Context) -> dict[str, Result]:
     specs = [s for s in context.model.specs if s.is_grid and s.name in context.classifiers]
     if not specs:
         raise NotApplicable("no modality is an image that a classifier is trained on")
-    rows = first_rows(context.rows, context.settings.quality_examples or len(context.rows))
+    rows = some_rows(context.rows, context.settings.quality_examples or len(context.rows))
     drawn = from_prior(context, _NAME, len(rows))
     results: dict[str, Result] = {}
     for spec in specs:
@@ -111,7 +111,7 @@ def _process(
     """The last layer, and the number of training items it has seen."""
     train = context.dataset.splits["train"]
     rows = labelled_rows(train, name)
-    x, label = items_of(train, name, evenly(rows, context.settings.probe_train or len(rows)))
+    x, label = items_of(train, name, some(rows, context.settings.probe_train or len(rows)))
     process = variational_gp.fit(
         _features(context, judge, x),
         label,

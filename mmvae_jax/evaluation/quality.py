@@ -21,9 +21,10 @@ import numpy as np
 
 from mmvae_jax.evaluation import distances
 from mmvae_jax.evaluation.classifiers import features, in_batches, of_stored
-from mmvae_jax.evaluation.context import Context, first_rows, stream
+from mmvae_jax.evaluation.context import Context, stream
 from mmvae_jax.evaluation.decoding import decoder_mean, draws_given, means_of_prior
 from mmvae_jax.evaluation.result import NotApplicable, Result
+from mmvae_jax.evaluation.sampling import some, some_rows
 from mmvae_jax.types import Array, Batch, ModalitySpec, Variables
 
 _FEWEST = 50  # rows below which moments and clusters mean nothing
@@ -106,13 +107,14 @@ def measured(context: Context, space: FeatureSpace) -> dict[str, Result]:
     ``unconditional/mean`` and ``real/mean``, of training items; precision and recall
     ``.../unconditional``, means over targets.
 
-    Every row counts that `Settings.quality_examples` lets in. One set of features is held beside
+    Every row counts that `Settings.quality_examples` lets in; of the larger one of two sets so many
+    are chosen as the smaller one has. One set of features is held beside
     those of the real items.
 
     Raises:
       NotApplicable: no modality has enough items.
     """
-    rows = first_rows(context.rows, context.settings.quality_examples or len(context.rows))
+    rows = some_rows(context.rows, context.settings.quality_examples or len(context.rows))
     real = {name: _items(rows, name) for name in space.features}
     for name in [name for name, x in real.items() if len(x) < _FEWEST]:
         count = len(real.pop(name))
@@ -132,13 +134,14 @@ def measured(context: Context, space: FeatureSpace) -> dict[str, Result]:
             count = min(len(items), len(known))
             if count < _FEWEST:
                 continue
-            seen = space.features[name](items[:count])
+            items, kept = (x[some(np.arange(len(x)), count)] for x in (items, known))
+            seen = space.features[name](items)
             for kind, (distance, _) in DISTANCES.items():
-                value, error = distance(seen, known[:count])
+                value, error = distance(seen, kept)
                 found[kind][:, row, column] = value, np.nan if error is None else error
             if row == size:
                 seed = context.settings.seed
-                curves.append(distances.precision_and_recall(known[:count], seen, seed=seed))
+                curves.append(distances.precision_and_recall(kept, seen, seed=seed))
     results: dict[str, Result] = {}
     for kind in DISTANCES:
         results |= _results(context, space, kind, *found[kind], len(rows))
@@ -233,7 +236,7 @@ def _compared(
         size = min(context.settings.batch_size, len(there))
         yield in_batches(decode, (shared[row][there], own), size)
     yield prior[name]
-    yield _items(first_rows(context.dataset.splits["train"], len(rows)), name)
+    yield _items(some_rows(context.dataset.splits["train"], len(rows)), name)
 
 
 def _codes(context: Context, rows: Any) -> Codes:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmvae_jax.evaluation.context import Context, first_rows
+from mmvae_jax.evaluation.context import Context
 from mmvae_jax.evaluation.pairs import over_pairs, spread_out
 from mmvae_jax.evaluation.posteriors import pairs
 from mmvae_jax.evaluation.result import Result
+from mmvae_jax.evaluation.sampling import some_rows
 
 _ROWS = 1000  # at most
 _MEANINGS = {
@@ -31,7 +32,7 @@ def relatedness(context: Context) -> dict[str, Result]:
     are classes, ``relatedness/classes`` [C, C] too: the mean distance between rows of two classes,
     over all pairs of modalities; NaN where a class has no row.
     """
-    rows = first_rows(context.rows, _ROWS)
+    rows = some_rows(context.rows, _ROWS)
     cells: dict[str, dict[tuple[int, int], np.ndarray]] = {name: {} for name in _MEANINGS}
     label = None if rows.label is None else np.asarray(rows.label)
     classes = context.dataset.num_classes if label is not None else 0

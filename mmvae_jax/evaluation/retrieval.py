@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from mmvae_jax.evaluation import ranks
-from mmvae_jax.evaluation.context import Context, first_rows
+from mmvae_jax.evaluation.context import Context
 from mmvae_jax.evaluation.pairs import over_pairs, spread_out
 from mmvae_jax.evaluation.posteriors import Pair, pairs
 from mmvae_jax.evaluation.result import Result
+from mmvae_jax.evaluation.sampling import some_rows
 
 _ROWS = 1000  # at most: queries, and candidates
 _DEPTHS = (1, 5, 10)
@@ -31,7 +32,7 @@ def retrieval(context: Context) -> dict[str, Result]:
     own row is among the first k. Precision: the share of the query's class among the first k,
     over rows that have a class. Pairs with k candidates or fewer are left out.
     """
-    rows = first_rows(context.rows, _ROWS)
+    rows = some_rows(context.rows, _ROWS)
     searches = [way for pair in pairs(context, rows) for way in (pair, pair.turned)]
     size = max(len(search.rows) for search in searches)
     said = f"{size} candidates; {_DISTANCE}; error over {context.settings.split} rows; rows: query"

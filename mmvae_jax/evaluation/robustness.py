@@ -24,9 +24,10 @@ from mmvae_jax.data import missingness
 from mmvae_jax.evaluation.classification import class_probabilities
 from mmvae_jax.evaluation.classifiers import Classifier, classify
 from mmvae_jax.evaluation.coherence import Networks, split_judges
-from mmvae_jax.evaluation.context import Context, first_rows, stream
+from mmvae_jax.evaluation.context import Context, stream
 from mmvae_jax.evaluation.decoding import decoder_mean
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean_of_cells
+from mmvae_jax.evaluation.sampling import some_rows
 from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, Variables
 
 KEPT = (0.1, 0.25, 0.5, 0.75, 1.0)  # p
@@ -46,7 +47,7 @@ def missing_modalities(context: Context) -> dict[str, Result]:
     names, split = context.names, context.settings.split
     if len(names) < 2:
         raise NotApplicable("the dataset has one modality only: nothing to be given instead")
-    rows = first_rows(context.rows, context.settings.robustness_examples or len(context.rows))
+    rows = some_rows(context.rows, context.settings.robustness_examples or len(context.rows))
     judges = _judges(context)
     results: dict[str, Result] = {}
     # Of two modalities the other one is given at every p.

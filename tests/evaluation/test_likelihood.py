@@ -266,7 +266,7 @@ def test_as_many_estimates_as_asked_for_and_the_right_number_of_draws(monkeypatc
     found = likelihood.log_likelihoods(given)
     log_w = -np.array([1, 2, 3, 1, 2, 3, 1.0])
     joint = found["log_likelihood/joint"]
-    assert joint.n == 20 and "over the first 20 of 50 test rows" in joint.how
+    assert joint.n == 20 and "error over 20 of 50 test rows" in joint.how
     assert joint.value == pytest.approx(special.logsumexp(log_w) - np.log(7), rel=1e-5)
     assert found["log_weight_variance/joint"].value == pytest.approx(log_w.var(ddof=1), rel=1e-4)
     share = np.exp(log_w).sum() ** 2 / np.exp(2 * log_w).sum() / 7

@@ -13,6 +13,7 @@ from scipy import linalg, signal
 from mmvae_jax.evaluation import Context, NotApplicable, Settings, distances, quality
 from mmvae_jax.evaluation.quality import classifier_quality, stored
 from mmvae_jax.evaluation.reconstruction import reconstruction_quality, ssim
+from mmvae_jax.evaluation.sampling import fair_order, some
 from mmvae_jax.types import ModalitySpec
 from tests.evaluation import fakes
 
@@ -47,7 +48,8 @@ def test_kernel_distance_pair_by_pair():
         return (a @ b / 3 + 1) ** 3
 
     blocks = []
-    for rows in (range(6), range(6, 11)):  # the row that fills no block is in the first
+    order = fair_order(11)
+    for rows in (order[:6], order[6:]):  # the row that fills no block is in the first
         pairs = [(i, j) for i in rows for j in rows if i != j]
         blocks.append(
             np.mean(
@@ -64,6 +66,16 @@ def test_kernel_distance_pair_by_pair():
     assert value == pytest.approx(np.mean(blocks))
     assert error == pytest.approx(abs(blocks[0] - blocks[1]) / 2)
     assert distances.kernel_distance(x, y, 100)[1] is None
+
+
+def test_kernel_distance_of_one_set_in_two_orders_is_nothing():
+    """Rows sorted by class against the same ones in any order: blocks of one class would differ."""
+    generator = np.random.default_rng(7)
+    x = generator.normal(size=(1000, 3)) + 3 * np.eye(3)[np.arange(1000) // 334]
+    value, error = distances.kernel_distance(x, generator.permutation(x), 50)
+    assert abs(value) < 4 * error
+    apart, _ = distances.kernel_distance(x, x + 0.5, 50)
+    assert apart > 5 * abs(value)
 
 
 def test_kernel_distance_is_unbiased_also_for_partners():
@@ -170,7 +182,8 @@ def test_distances_of_what_is_generated(monkeypatch):
         for row, first in enumerate((25, 0, 0)):
             for column, name in enumerate(("a", "v")):
                 count = min(60 - first, len(real[name]))
-                x, y = shown[name][label[first:]][:count], real[name][:count]
+                x, y = shown[name][label[first:]], real[name]
+                x, y = (z[some(np.arange(len(z)), count)] for z in (x, y))
                 one, _ = quality.DISTANCES[distance][0](x, y)
                 assert matrix[row, column] == pytest.approx(one, rel=1e-3), (row, name)
         mean = found[f"quality/classifier_{kind}/conditional/mean"]
