@@ -134,7 +134,7 @@ def rows(found: CaptionedImages, sizes: Mapping[str, int]) -> dict[str, np.ndarr
 def split(
     found: CaptionedImages, chosen: np.ndarray, image: np.ndarray, caption: np.ndarray
 ) -> Split:
-    """The rows of these captions.
+    """The rows of these captions; those of one image are one item.
 
     Args:
       found: the images.
@@ -146,6 +146,7 @@ def split(
     return Split.complete(
         {"image": Gathered(image, number), "caption": Gathered(caption, chosen)},
         None if found.label is None else found.label[number],
+        number,
     )
 
 

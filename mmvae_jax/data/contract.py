@@ -18,7 +18,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """Rows of one split; row i of every array belongs to the same item.
+    """Rows of one split; row i of every array belongs together.
 
     Attributes:
       x: one array ``[N, *shape]`` per modality; images are uint8 in 0..255. In place of an array
@@ -27,12 +27,16 @@ class Split:
       label: int32 ``[N]``, or None where the data have no classes.
       attributes: int32 ``[N, A]``, what is true of each row, whatever of it is present, or None
         where that is not known; see `Captions`.
+      item: integers ``[N]``: rows of one number show one and the same thing, as several captions
+        of one image do. None: every row is an item of its own. Evaluation needs it, models do
+        not: batches do not have it.
     """
 
     x: dict[str, np.ndarray | StoredRows]
     present: dict[str, np.ndarray]
     label: np.ndarray | None = None
     attributes: np.ndarray | None = None
+    item: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         lengths = {name: len(values) for name, values in self.x.items()}
@@ -41,15 +45,23 @@ class Split:
             lengths["label"] = len(self.label)
         if self.attributes is not None:
             lengths["attributes"] = len(self.attributes)
+        if self.item is not None:
+            lengths["item"] = len(self.item)
         if not self.x or len(set(lengths.values())) != 1:
             raise ValueError(f"a split needs arrays of one length, got {lengths}")
         if set(self.x) != set(self.present):
             raise ValueError(f"modalities {sorted(self.x)}, but present has {sorted(self.present)}")
 
     @classmethod
-    def complete(cls, x: dict[str, np.ndarray], label: np.ndarray | None = None) -> Split:
+    def complete(
+        cls,
+        x: dict[str, np.ndarray],
+        label: np.ndarray | None = None,
+        item: np.ndarray | None = None,
+    ) -> Split:
         """A split in which every modality of every row is present."""
-        return cls(x, {name: np.ones(len(values), bool) for name, values in x.items()}, label)
+        present = {name: np.ones(len(values), bool) for name, values in x.items()}
+        return cls(x, present, label, item=item)
 
     @property
     def nbytes(self) -> int:
@@ -66,6 +78,7 @@ class Split:
             present={name: values[rows] for name, values in self.present.items()},
             label=None if self.label is None else self.label[rows],
             attributes=None if self.attributes is None else self.attributes[rows],
+            item=None if self.item is None else self.item[rows],
         )
 
     def __len__(self) -> int:
@@ -218,3 +231,5 @@ def _arrays(split: Split) -> Iterator[tuple[str, np.ndarray | StoredRows]]:
         yield "label", split.label
     if split.attributes is not None:
         yield "attributes", split.attributes
+    if split.item is not None:
+        yield "item", split.item

@@ -73,7 +73,8 @@ def fingerprint(splits: Mapping[str, Split]) -> str:
     pools: dict[int, bytes] = {}
     for part in SPLITS:
         split = splits[part]
-        arrays = {**split.x} if split.label is None else {**split.x, "label": split.label}
+        known = {"label": split.label, "item": split.item}
+        arrays = {**split.x, **{key: array for key, array in known.items() if array is not None}}
         for name, values in sorted(arrays.items()):
             digest.update(f"{part}/{name};".encode())
             if isinstance(values, Gathered):

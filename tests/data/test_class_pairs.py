@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -159,11 +160,13 @@ def test_rows_by_number_are_what_their_copy_is():
     np.testing.assert_array_equal(batch["x"]["a"], whole[:6])
     other = pool.copy()
     other[rows[0]] += 1
-    prints = [
-        gathered.fingerprint(dict.fromkeys(data.SPLITS, data.Split.complete({"a": values})))
+    splits = [
+        data.Split.complete({"a": values})
         for values in (found, Gathered(pool.copy(), rows), Gathered(other, rows), found[::-1])
     ]
-    assert prints[0] == prints[1] and len(set(prints)) == 3
+    splits.append(dataclasses.replace(splits[0], item=rows))
+    prints = [gathered.fingerprint(dict.fromkeys(data.SPLITS, part)) for part in splits]
+    assert prints[0] == prints[1] and len(set(prints)) == 4
 
 
 def test_partial_training_pairs(folder):

@@ -95,6 +95,25 @@ def test_fingerprint_follows_content_alone():
     assert renamed.fingerprint == dataset.fingerprint
 
 
+def test_rows_of_one_item_stay_so():
+    item = np.array([0, 0, 3, 3, 1])
+    split = dataclasses.replace(make_split(5), item=item)
+    for rows in (slice(1, 4), np.array([4, 2, 3]), item == 3):
+        np.testing.assert_array_equal(split.select(rows).item, item[rows])
+    assert make_split(5).select(slice(2)).item is None
+    assert "item" not in data.take(split, np.array([0]))  # models know the rest alone
+    whole = data.Split.complete(split.x, item=item)
+    assert whole.item is item and whole.label is None and whole.present["b"].all()
+    with pytest.raises(ValueError, match="'item': 4"):
+        dataclasses.replace(split, item=item[:4])
+    dataset = make_dataset(train=make_split(5))
+    marked = make_dataset(train=split)
+    other = make_dataset(train=dataclasses.replace(split, item=np.array([0, 0, 3, 1, 1])))
+    assert len({part.fingerprint for part in (dataset, marked, other)}) == 3
+    drawn = dataclasses.replace(marked, redrawn=("a",)).drawn()
+    assert drawn.splits["train"].item is item
+
+
 def test_repr_tells_sizes_shapes_and_gaps():
     text = repr(make_dataset())
     assert "toy: train 7, validation 3, test 4" in text and "b float32[4] normal" in text

@@ -71,6 +71,7 @@ def test_a_row_is_a_caption_with_its_image(ready):
     for part, wanted in (("train", fake.TRAIN), ("test", fake.TEST), ("validation", fake.TRAIN)):
         shown = numbers(dataset, part)
         assert Counter(shown.tolist()) == dict.fromkeys(wanted.tolist(), 10)
+        np.testing.assert_array_equal(dataset.splits[part].item, shown)
     # Words of training birds are known: each caption names the bird that is shown.
     texts = said(dataset, "train")
     assert all(f"bird{n}" in text for n, text in zip(numbers(dataset, "train"), texts, strict=True))

@@ -63,6 +63,7 @@ def test_official_splits_of_captions_with_their_images_and_classes(ready):
         assert Counter(numbers.tolist()) == {number - 1: 10 for number in fake.PARTS[key]}
         np.testing.assert_array_equal(split.x["image"], IMAGE[numbers])
         np.testing.assert_array_equal(split.label, fake.LABELS[numbers] - 1)
+        np.testing.assert_array_equal(split.item, numbers)
     assert dataset.num_classes == 3 and dataset.class_names == ("1", "2", "3")
     assert "normalised features of a network" in dataset.provenance
 
@@ -131,6 +132,7 @@ def test_half_of_the_rows_without_a_caption(ready):
     train = dataset.splits["train"]
     present = train.present["caption"]
     assert present.sum() == 15 and train.present["image"].all()
+    np.testing.assert_array_equal(IMAGE[train.item], train.x["image"])
     rows = np.asarray(train.x["caption"])[present]
     np.testing.assert_allclose(dataset.specs[1].location, rows.mean(0), rtol=1e-6)
     assert load(ready, partial="always", always="image", observed=0.0).specs[1].location == ()

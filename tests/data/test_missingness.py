@@ -88,6 +88,9 @@ def test_paired_takes_the_other_rows_apart_and_throws_nothing_away():
     assert (np.diff(number) >= 0).all()
     for name in split.x:
         np.testing.assert_array_equal(split.x[name], complete(1000).x[name][number])
+    of_ten = dataclasses.replace(complete(1000), item=np.arange(1000) // 10)
+    parts = make(of_ten, partial="paired", observed=0.05)
+    np.testing.assert_array_equal(parts.item, number // 10)
 
 
 def test_paired_with_one_keeps_a_random_modality_of_the_other_rows():
