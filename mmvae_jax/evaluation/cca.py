@@ -20,7 +20,7 @@ from mmvae_jax.evaluation.canonical_correlation import Projections, cca
 from mmvae_jax.evaluation.context import Context
 from mmvae_jax.evaluation.decoding import from_prior, generated
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
-from mmvae_jax.evaluation.sampling import some
+from mmvae_jax.evaluation.sampling import of_other_items, same_item, some
 from mmvae_jax.types import ModalitySpec
 
 _DIRECTIONS = 40  # k of MMVAE
@@ -34,8 +34,8 @@ View = Callable[[np.ndarray], np.ndarray]  # stored items [N, *shape] to [N, P]
 def caption_correlation(context: Context) -> dict[str, Result]:
     """Mean cosines for every caption and every other modality that has a view.
 
-    ``cca/real/<other>+<caption>`` of real pairs, ``cca/unpaired/...`` of real items that do not
-    belong together, ``cca/cross/<of>|<given>`` of a real item and what is generated from it,
+    ``cca/real/<other>+<caption>`` of real pairs, ``cca/unpaired/...`` of real ones and captions
+    of other items, ``cca/cross/<of>|<given>`` of a real item and what is generated from it,
     ``cca/joint/...`` of draws from the prior; ``cca/correlations/...`` [k] are those of training.
     """
     words = context.dataset.vocabularies
@@ -147,7 +147,7 @@ def _space(
     """Fits it on the training pairs, or on so many of them, chosen at random."""
     train = context.dataset.splits["train"]
     rows = np.flatnonzero(train.present[other.name] & train.present[text.name])
-    rows = some(rows, _MOST_PAIRS)
+    rows = some(rows, _MOST_PAIRS, train.item)
     if len(rows) < 2:
         raise NotApplicable(f"fewer than 2 training rows have {other.name!r} and {text.name!r}")
     x, y = view(train.x[other.name][rows]), sentences(train.x[text.name][rows])
@@ -179,13 +179,14 @@ def _of_real(context: Context, space: _Space, pair: str) -> dict[str, Result]:
         return {}
     items, tokens = rows.x[space.other.name][both], rows.x[space.text.name][both]
     how = f"{space.how}; error over {split} rows"
-    return {
-        f"cca/real/{pair}": mean(space.cosines(items, tokens), f"real pairs; {how}"),
-        f"cca/unpaired/{pair}": mean(
-            space.cosines(items, np.roll(tokens, 1, 0)),
-            f"real items, each with the caption of the row before, for scale; {how}",
-        ),
-    }
+    results = {f"cca/real/{pair}": mean(space.cosines(items, tokens), f"real pairs; {how}")}
+    if same_item(both, rows.item).all():
+        context.skipped[f"cca/unpaired/{pair}"] = f"all {split} rows show one item"
+        return results
+    others = rows.x[space.text.name][of_other_items(both, rows.item)]
+    said = "real items, each with a random caption of another one, for scale"
+    results[f"cca/unpaired/{pair}"] = mean(space.cosines(items, others), f"{said}; {how}")
+    return results
 
 
 def _of_generated(context: Context, space: _Space) -> dict[str, Result]:

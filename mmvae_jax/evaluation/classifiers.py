@@ -239,7 +239,7 @@ def _no_more_than(most: int, rows: np.ndarray, split: Any, name: str) -> np.ndar
     count = max(1, most // max(1, split.x[name].nbytes // max(1, len(split))))
     if len(rows) > count:
         _log.info("classifier of %s: %d of %d training items", name, count, len(rows))
-    return some(rows, count)
+    return some(rows, count, split.item)
 
 
 def train(

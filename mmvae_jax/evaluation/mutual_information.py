@@ -111,7 +111,8 @@ def _process(
     """The last layer, and the number of training items it has seen."""
     train = context.dataset.splits["train"]
     rows = labelled_rows(train, name)
-    x, label = items_of(train, name, some(rows, context.settings.probe_train or len(rows)))
+    rows = some(rows, context.settings.probe_train or len(rows), train.item)
+    x, label = items_of(train, name, rows)
     process = variational_gp.fit(
         _features(context, judge, x),
         label,

@@ -258,6 +258,23 @@ def test_a_model_that_says_what_it_sees_scores_as_real_pairs_do(tmp_path):
     assert "not FastText: not comparable" in real.how and not given.skipped
 
 
+def test_unpaired_captions_are_those_of_other_items(tmp_path):
+    """Of rows of one kind after the other, each ten captions of one image, as birds are."""
+    given = context(tmp_path)
+    kind = np.repeat(np.arange(test_captions.KINDS), 10)
+    words = np.array([test_captions.write(k, False) for k in kind], np.int32)
+    rows = Split.complete({"features": meanings()[kind], "words": words}, item=kind)
+    splits = {**given.dataset.splits, "test": rows}
+    given = dataclasses.replace(given, dataset=dataclasses.replace(given.dataset, splits=splits))
+    found = caption_correlation(given)
+    assert found["cca/real/features+words"].value > 0.9
+    assert abs(found["cca/unpaired/features+words"].value) < 0.5
+    rows.item[:] = 0
+    found = caption_correlation(given)
+    assert "cca/real/features+words" in found and "cca/unpaired/features+words" not in found
+    assert given.skipped == {"cca/unpaired/features+words": "all test rows show one item"}
+
+
 def test_a_model_that_does_not_listen_scores_as_unpaired_items_do(tmp_path):
     found = caption_correlation(context(tmp_path, deaf=True, sentence_vectors="mean"))
     assert found["cca/real/features+words"].value > 0.9

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from mmvae_jax.evaluation import Context, Settings
-from mmvae_jax.evaluation.sampling import fair_order, some, some_rows
+from mmvae_jax.evaluation.sampling import (
+    fair_order,
+    of_other_items,
+    one_of_each,
+    same_item,
+    some,
+    some_rows,
+    turns,
+)
 from tests.evaluation import fakes
 
 
@@ -38,6 +46,50 @@ def test_every_position_is_as_likely_as_any_other():
     places = np.concatenate([10 * some(np.arange(n), 20) // n for n in range(200, 600)])
     share = np.bincount(places, minlength=10) / len(places)
     assert abs(share - 0.1).max() < 4 * np.sqrt(0.09 / len(places))
+
+
+@pytest.mark.parametrize("sizes", [[10] * 30, [1, 5, 2, 9, 1, 40]])
+def test_few_rows_are_of_different_items(generator, sizes):
+    item = generator.permutation(np.repeat(generator.permutation(len(sizes)), sizes))
+    rows = 7 + np.arange(len(item))
+    whole = np.concatenate([np.full(7, -1), item])
+    for count in (len(sizes) - 1, len(sizes), len(sizes) + 3):
+        chosen = some(rows, count, whole)
+        held = np.bincount(whole[chosen], minlength=len(sizes))
+        assert len(set(chosen)) == count and set(chosen) < set(rows)
+        assert held.sum() == count and np.count_nonzero(held) == min(count, len(sizes))
+    assert set(some(rows, 3, whole)) < set(some(rows, 9, whole))
+    np.testing.assert_array_equal(np.sort(fair_order(len(item), item)), np.arange(len(item)))
+    # Rows beyond the first of each: one more of each item that has two, and so on.
+    turn = turns(item[fair_order(len(item), item)])
+    assert (np.diff(turn) >= 0).all() and turn.max() == max(sizes) - 1
+
+
+def test_other_items_are_drawn_alike(generator):
+    item = generator.permutation(np.repeat(np.arange(4), [300, 600, 100, 1000]))
+    rows = 5 + generator.permutation(len(item))
+    whole = np.concatenate([np.full(5, -1), item])
+    found = of_other_items(rows, whole)
+    assert set(found) <= set(rows) and (whole[found] != whole[rows]).all()
+    drawn = whole[found[whole[rows] == 3]]
+    share = np.bincount(drawn) / len(drawn)
+    assert abs(share - [0.3, 0.6, 0.1]).max() < 4 * np.sqrt(0.25 / 1000)
+    np.testing.assert_array_equal(found, of_other_items(rows, whole))
+    alone = of_other_items(np.arange(3), None)
+    assert (alone != np.arange(3)).all()
+    np.testing.assert_array_equal(of_other_items(np.array([4, 9]), None), [9, 4])
+    np.testing.assert_array_equal(same_item(np.array([4, 9]), None), np.eye(2, dtype=bool))
+    same = same_item(np.array([0, 2, 3]), np.array([1, 7, 2, 1]))
+    np.testing.assert_array_equal(same, [[1, 0, 1], [0, 1, 0], [1, 0, 1]])
+
+
+def test_one_of_each_item():
+    split = fakes.split(40, 0)
+    assert one_of_each(split) is split
+    split = dataclasses.replace(split, item=np.arange(40) // 10)
+    found = one_of_each(split)
+    np.testing.assert_array_equal(found.item, [0, 1, 2, 3])
+    assert one_of_each(found) is found
 
 
 def test_splits_and_contexts_take_such_rows():
