@@ -1,7 +1,8 @@
 """How high does a search rank what it should find? From distances [N, N'], on the host.
 
-Row i holds the distances of query i from N' candidates. Candidates at the same distance are taken
-to come in random order: every number is the expectation over these orders.
+Row i holds the distances of query i from N' candidates; which of them it should find is ``sought``,
+bool [N, N'], one at least. Candidates at the same distance are taken to come in random order: every
+number is the expectation over these orders.
 """
 
 from __future__ import annotations
@@ -11,25 +12,34 @@ import math
 import numpy as np
 
 
-def places(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each query i how many candidates are nearer than candidate i, and how many as near: [N].
+def places(distances: np.ndarray, sought: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each query how many candidates are nearer than the nearest sought one, and as near: [N].
 
-    The latter count candidate i itself: its rank is one of nearer + 1, ..., nearer + equal.
+    The latter count that one itself; the third number is how many of them are sought.
     """
-    own = np.diagonal(distances)[:, None]
-    return (distances < own).sum(1), (distances == own).sum(1)
+    best = np.where(sought, distances, np.inf).min(1, keepdims=True)
+    level = distances == best
+    return (distances < best).sum(1), level.sum(1), (level & sought).sum(1)
 
 
-def expected_rank(distances: np.ndarray) -> np.ndarray:
-    """The rank of candidate i for query i, from 1 on, [N]."""
-    nearer, equal = places(distances)
-    return nearer + (equal + 1) / 2
+def expected_rank(distances: np.ndarray, sought: np.ndarray) -> np.ndarray:
+    """The rank of the first candidate that is sought, from 1 on, [N].
+
+    Of h among e in random order the first is the (e + 1) / (h + 1)-th in the mean.
+    """
+    nearer, equal, hits = places(distances, sought)
+    return nearer + (equal + 1) / (hits + 1)
 
 
-def recall_at(distances: np.ndarray, depth: int) -> np.ndarray:
-    """The probability that candidate i is among the first ``depth`` for query i, [N]."""
-    nearer, equal = places(distances)
-    return np.clip((depth - nearer) / equal, 0.0, 1.0)
+def recall_at(distances: np.ndarray, sought: np.ndarray, depth: int) -> np.ndarray:
+    """The probability that one that is sought is among the first ``depth``, [N]."""
+    nearer, equal, hits = places(distances, sought)
+    drawn = np.clip(depth - nearer, 0, equal)  # of the equal ones so many come so early
+    missed = np.ones(len(distances))
+    for hit in range(hits.max(initial=0)):  # hit by hit: the next one is not among those, either
+        left = np.maximum(equal - hit, 1)
+        missed *= np.where(hit < hits, np.maximum(left - drawn, 0) / left, 1.0)
+    return 1.0 - missed
 
 
 def precision_at(distances: np.ndarray, relevant: np.ndarray, depth: int) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Do two modalities place one item together? Distances between their posteriors (MEME, 2022).
 
 2-Wasserstein distances (see ``posteriors``) of the two views of one row, paired, stand against
-those of different rows, unpaired. The rows are the independent units, not the distances: each
-estimate is the mean of one number per row, whose spread between rows is its standard error to
-first order.
+those of different items, unpaired (rows may show the same one: `Split.item`). The rows are the
+independent units, not the distances: each estimate is the mean of one number per row, whose spread
+between rows is its standard error to first order.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 from mmvae_jax.evaluation.context import Context
 from mmvae_jax.evaluation.pairs import over_pairs, spread_out
 from mmvae_jax.evaluation.posteriors import pairs
-from mmvae_jax.evaluation.result import Result
-from mmvae_jax.evaluation.sampling import some_rows
+from mmvae_jax.evaluation.result import NotApplicable, Result
+from mmvae_jax.evaluation.sampling import same_item, some_rows
 
 _ROWS = 1000  # at most
 _MEANINGS = {
     "paired": "mean distance of the two views of one row",
-    "unpaired": "mean distance of views of different rows",
+    "unpaired": "mean distance of views of different items",
     "difference": "unpaired less paired mean distance",
     "auc": "probability that a paired distance is smaller than an unpaired one",
 }
@@ -37,9 +37,13 @@ def relatedness(context: Context) -> dict[str, Result]:
     label = None if rows.label is None else np.asarray(rows.label)
     classes = context.dataset.num_classes if label is not None else 0
     total, number = np.zeros((classes, classes)), np.zeros((classes, classes))
-    for pair in pairs(context, rows):
+    found = pairs(context, rows)
+    alike = [same_item(pair.rows, rows.item) for pair in found]
+    if all(same.all() for same in alike):
+        raise NotApplicable(f"the {context.settings.split} rows show one item only")
+    for pair, same in zip(found, alike, strict=True):
         distances = np.sqrt(pair.distances)
-        for name, values in contrast(distances).items():
+        for name, values in contrast(distances, same).items():
             spread = spread_out(values, pair.rows, len(rows))
             cells[name][pair.first, pair.second] = spread
             cells[name][pair.second, pair.first] = spread
@@ -64,7 +68,7 @@ def relatedness(context: Context) -> dict[str, Result]:
     return results
 
 
-def contrast(distances: np.ndarray) -> dict[str, np.ndarray]:
+def contrast(distances: np.ndarray, same: np.ndarray) -> dict[str, np.ndarray]:
     """Numbers per row [n] whose means are the estimates of `relatedness`, by name.
 
     For an estimate U they are U plus what row i adds to it, its influence: their standard error is
@@ -72,28 +76,35 @@ def contrast(distances: np.ndarray) -> dict[str, np.ndarray]:
 
     Args:
       distances: [n, n], n > 1, of the first view of row i from the second one of row j.
+      same: symmetric bool [n, n], which rows show the same item; the diagonal is true. Where all is
+        the estimates of other items are NaN.
     """
-    count = len(distances)
     paired = np.diagonal(distances).astype(np.float64)
-    unpaired = _over_different(distances)
-    off = distances[~np.eye(count, dtype=bool)]
+    if same.all():
+        nothing = np.full(len(paired), np.nan)
+        return {name: paired if name == "paired" else nothing for name in _MEANINGS}
+    unpaired = _over_different(distances, same)
+    off = distances[~same]
     # Each comparison of a paired with an unpaired distance, from either side; ties count half.
     larger = 1 - _share_below(off, paired)
-    smaller = np.zeros((count, count))
-    smaller[~np.eye(count, dtype=bool)] = _share_below(paired, off)
+    smaller = np.zeros(distances.shape)
+    smaller[~same] = _share_below(paired, off)
     return {
         "paired": paired,
         "unpaired": unpaired,
         "difference": unpaired - paired,
-        "auc": larger + _over_different(smaller) - larger.mean(),
+        "auc": larger + _over_different(smaller, same) - larger.mean(),
     }
 
 
-def _over_different(values: np.ndarray) -> np.ndarray:
-    """Numbers per row [n] whose mean is that of ``values`` [n, n] off the diagonal."""
-    count = len(values)
-    off = np.where(np.eye(count, dtype=bool), 0.0, values)
-    return (off.sum(0) + off.sum(1)) / (count - 1) - off.sum() / (count * (count - 1))
+def _over_different(values: np.ndarray, same: np.ndarray) -> np.ndarray:
+    """Numbers per row [n] whose mean is that of ``values`` [n, n] where not the same."""
+    off, other = np.where(same, 0.0, values), ~same
+    average = off.sum() / other.sum()
+    share = len(values) / other.sum()
+    # What row i adds to the sum of values less what it adds to their number.
+    added = off.sum(0) + off.sum(1) - average * (other.sum(0) + other.sum(1))
+    return average + share * added
 
 
 def _share_below(among: np.ndarray, values: np.ndarray) -> np.ndarray:

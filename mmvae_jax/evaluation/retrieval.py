@@ -2,7 +2,8 @@
 
 Queries and candidates are the same rows, each as the shared posterior given one modality alone;
 the nearest by 2-Wasserstein distance come first (see ``posteriors``), with nothing fitted. What is
-sought is the row's own partner. Where modalities are paired by class alone (polydigits,
+sought is the row's own partner, or any row that shows the same item (`Split.item`: ten captions of
+one image), the best of which counts. Where modalities are paired by class alone (polydigits,
 MNIST-SVHN) nothing tells it from others of its class: there the class of what comes first counts.
 """
 
@@ -17,7 +18,7 @@ from mmvae_jax.evaluation.context import Context
 from mmvae_jax.evaluation.pairs import over_pairs, spread_out
 from mmvae_jax.evaluation.posteriors import Pair, pairs
 from mmvae_jax.evaluation.result import Result
-from mmvae_jax.evaluation.sampling import some_rows
+from mmvae_jax.evaluation.sampling import same_item, some_rows
 
 _ROWS = 1000  # at most: queries, and candidates
 _DEPTHS = (1, 5, 10)
@@ -28,13 +29,14 @@ def retrieval(context: Context) -> dict[str, Result]:
     """``retrieval/recall@<k>/...``, ``retrieval/precision@<k>/...`` and ``.../median_rank/...``.
 
     For k = 1, 5, 10; of each a ``matrix`` [M queries, M candidates] and the ``mean`` of its cells.
-    Rows that have both modalities are queries and candidates. Recall: the share of queries whose
-    own row is among the first k. Precision: the share of the query's class among the first k,
-    over rows that have a class. Pairs with k candidates or fewer are left out.
+    Rows that have both modalities are queries and candidates. Recall: the share of queries that
+    find their own item among the first k. Precision: the share of the query's class among the
+    first k, over rows that have a class. Pairs with k candidates or fewer are left out.
     """
     rows = some_rows(context.rows, _ROWS)
     searches = [way for pair in pairs(context, rows) for way in (pair, pair.turned)]
-    size = max(len(search.rows) for search in searches)
+    largest = max(searches, key=lambda search: len(search.rows))
+    size, alike = len(largest.rows), same_item(largest.rows, rows.item)
     said = f"{size} candidates; {_DISTANCE}; error over {context.settings.split} rows; rows: query"
     results: dict[str, Result] = {}
 
@@ -54,11 +56,18 @@ def retrieval(context: Context) -> dict[str, Result]:
             f"retrieval/recall@{depth}",
             searches,
             depth,
-            lambda search, depth=depth: ranks.recall_at(search.distances, depth),
-            f"share of queries whose own row is among the first {depth}, "
-            f"by chance {min(1, depth / size):.2g}",
+            lambda search, depth=depth: ranks.recall_at(
+                search.distances, same_item(search.rows, rows.item), depth
+            ),
+            f"share of queries that find their own item among the first {depth}, "
+            f"by chance {ranks.recall_at(0.0 * alike, alike, depth).mean():.2g}",
         )
-    results |= _median_ranks(searches, len(context.names), f"{(size + 1) / 2:g}; {said}")
+    chance = ranks.expected_rank(0.0 * alike, alike).mean()
+    found = [
+        ranks.expected_rank(search.distances, same_item(search.rows, rows.item))
+        for search in searches
+    ]
+    results |= _median_ranks(searches, found, len(context.names), f"{chance:g}; {said}")
     if rows.label is None:
         reason = f"the dataset {context.dataset.name!r} has no labels"
         context.skipped["retrieval/precision"] = reason
@@ -87,15 +96,18 @@ def _chance(label: np.ndarray) -> float:
     return float((share**2).sum())
 
 
-def _median_ranks(searches: Sequence[Pair], count: int, chance: str) -> dict[str, Result]:
+def _median_ranks(
+    searches: Sequence[Pair], found: Sequence[np.ndarray], count: int, chance: str
+) -> dict[str, Result]:
+    """From the rank for each query of each search, ``found``."""
     values = np.full((count, count), np.nan)
     errors = np.full((count, count), np.nan)
-    for search in searches:
+    for search, rank in zip(searches, found, strict=True):
         place = search.first, search.second
-        values[place], errors[place] = ranks.median(ranks.expected_rank(search.distances))
+        values[place], errors[place] = ranks.median(rank)
     cells = np.isfinite(values)
     n = len(np.unique(np.concatenate([search.rows for search in searches])))
-    how = f"median over queries of the rank of their own row, from 1 on, by chance {chance}"
+    how = f"median over queries of the rank of their own item, from 1 on, by chance {chance}"
     return {
         "retrieval/median_rank/matrix": Result(values=values, standard_error=errors, n=n, how=how),
         "retrieval/median_rank/mean": Result(

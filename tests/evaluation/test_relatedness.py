@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -84,10 +86,11 @@ def test_a_family_that_is_not_known_has_no_distance(generator):
         posteriors.squared_wasserstein(LatentSpace(4, "cauchy"), posterior, posterior)
 
 
-def contrast_by_loops(distances):
+def contrast_by_loops(distances, item=None):
     count = len(distances)
+    item = range(count) if item is None else item
     paired = [distances[i, i] for i in range(count)]
-    unpaired = [distances[i, j] for i in range(count) for j in range(count) if i != j]
+    unpaired = [distances[i, j] for i in range(count) for j in range(count) if item[i] != item[j]]
     wins = [(p < u) + 0.5 * (p == u) for p in paired for u in unpaired]
     paired, unpaired = np.mean(paired), np.mean(unpaired)
     return {
@@ -106,17 +109,22 @@ def world(generator, count):
 
 def test_estimates_against_every_comparison(generator):
     distances = world(generator, 12)
-    expected = contrast_by_loops(distances)
-    found = relatedness.contrast(distances)
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        assert found[name].mean() == pytest.approx(value), name
-    assert expected["auc"] > 0.6
+    for item in (np.arange(12), np.arange(12) // 2, np.array([0] * 7 + [1] * 4 + [2])):
+        expected = contrast_by_loops(distances, item)
+        found = relatedness.contrast(distances, item[:, None] == item)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert found[name].mean() == pytest.approx(value), name
+        assert expected["auc"] > 0.6
+    found = relatedness.contrast(distances, np.ones((12, 12), bool))
+    np.testing.assert_array_equal(found["paired"], np.diag(distances))
+    assert np.isnan(found["unpaired"]).all() and np.isnan(found["auc"]).all()
 
 
 def test_errors_are_the_spread_between_sets_of_rows(generator):
     """300 data sets of 60 rows: the mean of the errors against the spread of the estimates."""
-    found = [relatedness.contrast(world(generator, 60)) for _ in range(300)]
+    alone = np.eye(60, dtype=bool)
+    found = [relatedness.contrast(world(generator, 60), alone) for _ in range(300)]
     for name in found[0]:
         estimates = [values[name].mean() for values in found]
         errors = [values[name].std(ddof=1) / np.sqrt(60) for values in found]
@@ -158,6 +166,27 @@ def test_relatedness_of_rows_that_have_both(generator):
     assert classes.shape == (3, 3) and (classes == classes.T).all()
     assert np.diag(classes).max() < classes[~np.eye(3, dtype=bool)].min()
     assert not given.skipped
+
+
+def test_rows_of_one_item_are_not_unpaired(generator):
+    """Each item in five rows whose views lie at one place: their distances are those of pairs."""
+    given = placed.context(generator, count=50)
+    rows = given.dataset.splits["test"]
+    item = np.arange(50) // 5
+    for x in rows.x.values():
+        x[:] = x[5 * item]
+    splits = {**given.dataset.splits, "test": dataclasses.replace(rows, item=item)}
+    given = dataclasses.replace(given, dataset=dataclasses.replace(given.dataset, splits=splits))
+    found = relatedness.relatedness(given)
+    loc = rows.x["a"][:, : placed.SHARED], rows.x["b"][:, : placed.SHARED]
+    distances = np.sqrt(((loc[0][:, None] - loc[1]) ** 2).sum(-1, dtype=np.float64))
+    for name, value in contrast_by_loops(distances, item).items():
+        assert found[f"relatedness/{name}/matrix"].values[0, 1] == pytest.approx(value, rel=1e-5)
+    one = dataclasses.replace(rows, item=np.zeros(50, int))
+    splits = {**given.dataset.splits, "test": one}
+    given = dataclasses.replace(given, dataset=dataclasses.replace(given.dataset, splits=splits))
+    with pytest.raises(NotApplicable, match="the test rows show one item only"):
+        relatedness.relatedness(given)
 
 
 def test_without_labels_there_are_no_classes_and_a_mixture_has_no_distance(generator, monkeypatch):

@@ -30,18 +30,22 @@ def tied(generator, count):
 def test_ranks_are_means_over_all_orders_of_what_is_tied(generator):
     distances = tied(generator, 6)
     relevant = generator.random((6, 6)) < 0.5
+    sought = relevant | np.eye(6, dtype=bool)
+    sought[0] = np.eye(6, dtype=bool)[0]
+    distances[1, [0, 3]], sought[1, [0, 3]] = 0.0, True  # several that are sought are tied
     rank, recall, precision = np.zeros(6), np.zeros((7, 6)), np.zeros((7, 6))
     for query in range(6):
         every = orders(distances[query])
-        places = np.array([order.index(query) + 1 for order in every])
+        wanted = np.flatnonzero(sought[query])
+        places = np.array([1 + min(order.index(place) for place in wanted) for order in every])
         rank[query] = places.mean()
         for depth in range(1, 7):
             recall[depth, query] = (places <= depth).mean()
             shares = [relevant[query][list(order[:depth])].mean() for order in every]
             precision[depth, query] = np.mean(shares)
-    np.testing.assert_allclose(ranks.expected_rank(distances), rank)
+    np.testing.assert_allclose(ranks.expected_rank(distances, sought), rank)
     for depth in range(1, 7):
-        np.testing.assert_allclose(ranks.recall_at(distances, depth), recall[depth])
+        np.testing.assert_allclose(ranks.recall_at(distances, sought, depth), recall[depth])
         np.testing.assert_allclose(ranks.precision_at(distances, relevant, depth), precision[depth])
     assert ((recall > 0) & (recall < 1)).any() and ((precision > 0) & (precision < 1)).any()
 
@@ -97,6 +101,40 @@ def test_retrieval_against_one_query_at_a_time(generator):
     assert 0.1 < mean.value < 1 and "by chance 0.02" in mean.how and "mean of 6 cells" in mean.how
     assert found["retrieval/recall@10/mean"].value > mean.value
     assert not given.skipped
+
+
+def of_ten(given):
+    """The same with each row's views ten times, as captions of one image, and their items."""
+    rows = given.dataset.splits["test"].select(np.repeat(np.arange(len(given.rows)), 10))
+    rows = dataclasses.replace(rows, item=np.arange(len(rows)) // 10)
+    splits = {**given.dataset.splits, "test": rows}
+    return dataclasses.replace(given, dataset=dataclasses.replace(given.dataset, splits=splits))
+
+
+def test_a_caption_that_finds_its_image_by_another_caption_is_right(generator):
+    """A perfect model: ten rows of an item have one posterior, which no other item has."""
+    given = placed.context(generator, count=12)
+    test = given.dataset.splits["test"]
+    for name in placed.NAMES[1:]:
+        test.x[name][:] = test.x["a"]
+    found = retrieval.retrieval(of_ten(given))
+    assert found["retrieval/recall@1/mean"].value == pytest.approx(1, abs=1e-12)
+    assert found["retrieval/median_rank/mean"].value == 1
+    assert "120 candidates" in found["retrieval/recall@1/mean"].how
+    # One of ten in 120, and the first of ten among 120 in random order.
+    assert "by chance 0.083;" in found["retrieval/recall@1/mean"].how
+    assert "by chance 11;" in found["retrieval/median_rank/mean"].how
+
+
+def test_of_repeated_rows_each_item_is_a_query_first(generator, monkeypatch):
+    """Ten copies of every row change nothing while there are as many items as rows to ask."""
+    monkeypatch.setattr(retrieval, "_ROWS", 50)
+    given = placed.context(generator, count=50)
+    once, ten = retrieval.retrieval(given), retrieval.retrieval(of_ten(given))
+    assert once.keys() == ten.keys()
+    for name, result in once.items():
+        value, again = (x.values if x.value is None else x.value for x in (result, ten[name]))
+        np.testing.assert_allclose(again, value, err_msg=name)
 
 
 def test_views_that_tell_the_class_alone_find_it_and_each_other_by_chance(generator):
