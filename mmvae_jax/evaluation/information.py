@@ -20,7 +20,7 @@ from mmvae_jax import objectives
 from mmvae_jax.evaluation.context import Context, stream
 from mmvae_jax.evaluation.posteriors import Encoded, Parameters, encode
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
-from mmvae_jax.evaluation.sampling import some_rows
+from mmvae_jax.evaluation.sampling import one_of_each, said_of_each, some_rows
 from mmvae_jax.types import Array, Batch, Variables
 
 _ROWS = 512  # at most; memory grows with their square times the dimensions
@@ -42,17 +42,20 @@ def information(context: Context) -> dict[str, Result]:
 
     ``total_correlation``, ``dimension_wise_kl`` and ``kl``, which is the sum of the three. Blocks
     are ``joint``, the shared code given all that is present; ``shared/<name>``, given one modality
-    alone; and ``private/<name>``. One draw of each row. Of a mixture nothing is said: its
-    dimensions depend on each other. Where a model has no p(z) there is no KL to it.
+    alone; and ``private/<name>``. One draw of each row, and one row of each item: the
+    mutual information with an image that is in ten rows is no more than that with it in one. Of a
+    mixture nothing is said: its dimensions depend on each other. Where a model has no p(z) there
+    is no KL to it.
     """
     split = context.settings.split
-    rows = some_rows(context.rows, _ROWS)
+    measured = one_of_each(context.rows)
+    rows = some_rows(measured, _ROWS)
     found = encode(context, rows)
     no_prior = _lacks_prior(context, next(context.batches(rows)))
     if no_prior:
         for part in _OF_THE_PRIOR:
             context.skipped[f"information/{part}"] = no_prior
-    everywhere = [np.asarray(context.rows.present[name], bool) for name in context.names]
+    everywhere = [np.asarray(measured.present[name], bool) for name in context.names]
     sizes = {name: int(here.sum()) for name, here in zip(context.names, everywhere, strict=True)}
     sizes[""] = int(np.stack(everywhere).any(0).sum())
     results: dict[str, Result] = {}
@@ -64,9 +67,9 @@ def information(context: Context) -> dict[str, Result]:
         seed = context.seed_for(f"information/{label}")
         parts = _decomposed(block.space, block.posterior, block.prior, seed, size, block.rows)
         how = (
-            f"aggregate posterior of {size} {split} rows, from one draw of each of "
-            f"{int(block.rows.sum())}; at most {np.log(size):.2f} of mutual information can show; "
-            "nats; error over rows"
+            f"aggregate posterior of {size} {split} rows{said_of_each(rows)}, from one draw of "
+            f"each of {int(block.rows.sum())}; at most {np.log(size):.2f} of mutual information "
+            "can show; nats; error over rows"
         )
         for part, values in zip(_PARTS, parts, strict=True):
             if not (no_prior and part in _OF_THE_PRIOR):

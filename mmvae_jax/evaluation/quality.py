@@ -24,7 +24,7 @@ from mmvae_jax.evaluation.classifiers import features, in_batches, of_stored
 from mmvae_jax.evaluation.context import Context, stream
 from mmvae_jax.evaluation.decoding import decoder_mean, draws_given, means_of_prior
 from mmvae_jax.evaluation.result import NotApplicable, Result
-from mmvae_jax.evaluation.sampling import some, some_rows
+from mmvae_jax.evaluation.sampling import one_of_each, said_of_each, some, some_rows
 from mmvae_jax.types import Array, Batch, ModalitySpec, Variables
 
 _FEWEST = 50  # rows below which moments and clusters mean nothing
@@ -107,14 +107,16 @@ def measured(context: Context, space: FeatureSpace) -> dict[str, Result]:
     ``unconditional/mean`` and ``real/mean``, of training items; precision and recall
     ``.../unconditional``, means over targets.
 
-    Every row counts that `Settings.quality_examples` lets in; of the larger one of two sets so many
-    are chosen as the smaller one has. One set of features is held beside
-    those of the real items.
+    Every row counts that `Settings.quality_examples` lets in, but only one of each item: those of
+    an image with ten captions are one real image, which no row adds to. Of the larger one of two
+    sets so many are chosen as the smaller one has. One set of features is held beside those of the
+    real items.
 
     Raises:
       NotApplicable: no modality has enough items.
     """
-    rows = some_rows(context.rows, context.settings.quality_examples or len(context.rows))
+    rows = one_of_each(context.rows)
+    rows = some_rows(rows, context.settings.quality_examples or len(rows))
     real = {name: _items(rows, name) for name in space.features}
     for name in [name for name, x in real.items() if len(x) < _FEWEST]:
         count = len(real.pop(name))
@@ -160,8 +162,8 @@ def _results(
     size, name = len(context.names), f"quality/{space.names[kind]}"
     what = f" of {space.said}{space.notes[kind]}"
     how = (
-        f"{DISTANCES[kind][1].format(what)}; {count} {context.settings.split} rows; decoder means, "
-        f"private codes from the prior{space.accuracy}"
+        f"{DISTANCES[kind][1].format(what)}; {count} {context.settings.split} rows"
+        f"{said_of_each(context.rows)}; decoder means, private codes from the prior{space.accuracy}"
     )
     results = {
         f"{name}/conditional/matrix": Result(
@@ -236,7 +238,7 @@ def _compared(
         size = min(context.settings.batch_size, len(there))
         yield in_batches(decode, (shared[row][there], own), size)
     yield prior[name]
-    yield _items(some_rows(context.dataset.splits["train"], len(rows)), name)
+    yield _items(some_rows(one_of_each(context.dataset.splits["train"]), len(rows)), name)
 
 
 def _codes(context: Context, rows: Any) -> Codes:

@@ -79,6 +79,22 @@ def test_parts_are_those_of_the_pure_function_and_add_up(generator, monkeypatch)
     assert kl.value == pytest.approx(closed, abs=3 * kl.standard_error)
 
 
+def test_of_rows_that_show_one_item_one_counts(generator):
+    given = placed.context(generator, count=40)
+    rows = given.dataset.splits["test"]
+    ten = rows.select(np.repeat(np.arange(40), 10))
+    ten = dataclasses.replace(ten, item=np.arange(400) // 10)
+    again = dataclasses.replace(given.dataset, splits={**given.dataset.splits, "test": ten})
+    once, found = (
+        information.information(dataclasses.replace(given, dataset=data))
+        for data in (given.dataset, again)
+    )
+    for name, result in once.items():
+        assert found[name].value == pytest.approx(result.value, rel=1e-5) and found[name].n == 40
+    how = found["information/kl/shared/a"].how
+    assert "of 40 test rows, one of each item, from one draw of each of 40;" in how
+
+
 @dataclasses.dataclass(frozen=True)
 class Hybrid(placed.Placed):
     """A categorical of two classes beside one Gaussian coordinate."""

@@ -200,6 +200,31 @@ def test_distances_of_what_is_generated(monkeypatch):
     assert not given.skipped
 
 
+def repeated(split, times):
+    """Each row so many times, as an image with several captions is there."""
+    rows = np.repeat(np.arange(len(split)), times)
+    return dataclasses.replace(split.select(rows), item=rows)
+
+
+def test_an_image_that_is_in_ten_rows_is_one_real_image(monkeypatch):
+    """Ten copies of the rows are no more data: real items are as near, errors no smaller."""
+    monkeypatch.setattr(quality, "_BLOCK", 15)
+    dataset = fakes.dataset(("v",), test=60)
+    again = {part: repeated(split, 10) for part, split in dataset.splits.items()}
+    found = {}
+    for label, splits in (("once", dataset.splits), ("ten", again)):
+        chosen = dataclasses.replace(dataset, splits=splits)
+        given = context(("v",), Shifted(fakes.specs(("v",))), chosen, quality_examples=0)
+        found[label] = classifier_quality(given)
+    assert found["once"].keys() == found["ten"].keys()
+    for name, once in found["once"].items():
+        assert found["ten"][name].n == once.n and "one of each item" not in once.how
+    kid = [part["quality/classifier_kid/conditional/mean"] for part in found.values()]
+    assert kid[1].value == pytest.approx(kid[0].value, rel=1e-5)
+    assert kid[1].standard_error == pytest.approx(kid[0].standard_error, rel=1e-5)
+    assert kid[1].n == 60 and "60 test rows, one of each item;" in kid[1].how
+
+
 def test_too_few_items_for_a_distance():
     names = ("a", "v")
     given = context(names, Shifted(fakes.specs(names)), fakes.dataset(names, test=30))
