@@ -14,7 +14,7 @@ import numpy as np
 
 from mmvae_jax import data, models
 from mmvae_jax.evaluation.classifiers import is_label
-from mmvae_jax.evaluation.sampling import fair_order
+from mmvae_jax.evaluation.sampling import fair_order, turns
 from mmvae_jax.report.style import plain, short
 from mmvae_jax.types import ModalitySpec, Variables
 
@@ -95,7 +95,7 @@ class View:
         return self.items(_ITEMS)
 
     def items(self, count: int) -> dict[str, Any]:
-        """So many test items (or all), prepared: whole ones first, of all classes alike."""
+        """So many test items (or all), prepared: different ones, of all classes alike."""
         split = self.dataset.splits["test"]
         if not len(split):
             raise NothingToShow("the dataset has no test rows")
@@ -109,13 +109,14 @@ class View:
 def items_to_show(split: Any, count: int) -> np.ndarray:
     """Rows of a split: whole rows before incomplete ones, classes in turn, else a fair choice.
 
-    They come in the order of their classes.
+    One of each item (a photograph is not shown with each of its ten captions), in the order of
+    their classes.
     """
     whole = np.stack([np.asarray(present) for present in split.present.values()]).mean(0)
     label = np.zeros(len(split), int) if split.label is None else np.asarray(split.label)
-    turn, order = np.zeros(len(split), int), fair_order(len(split))
-    for value in np.unique(label):
-        rows = order[label[order] == value]
-        turn[rows[np.argsort(-whole[rows], kind="stable")]] = np.arange(len(rows))
-    chosen = np.lexsort((label, turn, -whole))[:count]
+    rows = fair_order(len(split))
+    rows = rows[np.argsort(-whole[rows], kind="stable")]
+    if split.item is not None:
+        rows = rows[turns(split.item[rows]) == 0]
+    chosen = rows[np.lexsort((label[rows], turns(label[rows]), -whole[rows]))[:count]]
     return chosen[np.lexsort((chosen, label[chosen]))]

@@ -264,6 +264,27 @@ def test_one_item_of_each_class_and_whole_rows_first():
     assert len(set(view.items_to_show(split, 30))) == 20
 
 
+def test_of_rows_that_show_one_item_one_is_shown():
+    """Twelve photographs in ten rows each; of some of these rows something is missing."""
+    split = fakes.split(120, 0)
+    item = np.arange(120) // 10
+    label = (item // 3).astype(np.int32)  # sorted by class
+    split = dataclasses.replace(split, item=item, label=label)
+    split.present["a"][:] = np.arange(120) % 10 == 3
+    for count in (4, 12, 50):
+        rows = view.items_to_show(split, count)
+        assert len(rows) == len(set(item[rows])) == min(count, 12)
+        assert split.present["a"][rows].all()  # the row that has it all
+        assert set(label[rows]) == {0, 1, 2, 3} and (np.diff(label[rows]) >= 0).all()
+
+
+def test_without_classes_items_from_everywhere_are_shown():
+    split = dataclasses.replace(fakes.split(500, 0), label=None)
+    rows = view.items_to_show(split, 10)
+    assert len(set(rows)) == 10 and (np.diff(rows) > 0).all()
+    assert rows[0] < 200 and rows[-1] > 300  # the first ten may all be alike
+
+
 def test_a_mosaic_holds_every_image_in_its_place():
     images = np.arange(4.0).reshape(2, 2, 1, 1, 1) / 4 * np.ones((1, 1, 3, 3, 3))
     images[1, 1] = np.nan
