@@ -119,4 +119,4 @@ def items_to_show(split: Any, count: int) -> np.ndarray:
     if split.item is not None:
         rows = rows[turns(split.item[rows]) == 0]
     chosen = rows[np.lexsort((label[rows], turns(label[rows]), -whole[rows]))[:count]]
-    return chosen[np.lexsort((chosen, label[chosen]))]
+    return chosen[np.lexsort((chosen, -whole[chosen], label[chosen]))]

@@ -260,6 +260,9 @@ def test_one_item_of_each_class_and_whole_rows_first():
     rows = view.items_to_show(split, 4)
     np.testing.assert_array_equal(split.label[rows], [0, 1, 2, 3])
     assert min(rows) > 3
+    every = view.items_to_show(split, 20)
+    here = split.present["a"][every].reshape(4, 5)  # classes in order, in each whole rows first
+    np.testing.assert_array_equal(here, [[True] * 4 + [False]] * 4)
     assert len(view.items_to_show(split, 10)) == 10
     assert len(set(view.items_to_show(split, 30))) == 20
 
