@@ -7,7 +7,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mmvae_jax.evaluation import Context, Settings
+from mmvae_jax.evaluation import (
+    Context,
+    Settings,
+    diversity,
+    information,
+    likelihood,
+    relatedness,
+    retrieval,
+    robustness,
+)
 from mmvae_jax.evaluation.sampling import (
     fair_order,
     of_other_items,
@@ -17,7 +26,7 @@ from mmvae_jax.evaluation.sampling import (
     some_rows,
     turns,
 )
-from tests.evaluation import fakes
+from tests.evaluation import fakes, placed
 
 
 def test_fewer_rows_are_among_more_in_order_and_the_same_again():
@@ -107,3 +116,59 @@ def test_splits_and_contexts_take_such_rows():
     settings = Settings(num_examples=20)
     given = Context(None, {}, data, settings, workdir=None, step=0)
     np.testing.assert_array_equal(given.rows.label, found.label)
+
+
+def in_order_of_classes(given):
+    """A context of the same rows, sorted by class."""
+    splits = {
+        part: split.select(np.argsort(split.label, kind="stable"))
+        for part, split in given.dataset.splits.items()
+    }
+    return dataclasses.replace(given, dataset=dataclasses.replace(given.dataset, splits=splits))
+
+
+def classes_seen(monkeypatch, given, *metrics):
+    """Of each metric the classes of the rows that it looked at."""
+    found = {}
+    passed = Context.batches
+    for metric in metrics:
+        seen = found[metric.__name__] = set()
+
+        def batches(self, split, batch_size=None, seen=seen):
+            seen |= set(np.asarray(split.label).tolist())
+            return passed(self, split, batch_size)
+
+        monkeypatch.setattr(Context, "batches", batches)
+        metric(given)
+    monkeypatch.setattr(Context, "batches", passed)
+    return found
+
+
+def test_metrics_on_some_of_sorted_rows_see_all_classes(generator, monkeypatch):
+    """Of the first 20 of these rows most classes would have none."""
+    for module in (diversity, information, relatedness, retrieval):
+        monkeypatch.setattr(module, "_ROWS", 20)
+    given = in_order_of_classes(placed.context(generator, count=120))
+    assert len(set(given.rows.label[:20])) == 1
+    metrics = (retrieval.retrieval, relatedness.relatedness, information.information)
+    for name, seen in classes_seen(monkeypatch, given, *metrics).items():
+        assert seen == {-1, 0, 1, 2}, name
+    names = ("a", "b", "v")
+    given = Context(
+        model=fakes.FakeModel(fakes.specs(names)),
+        variables=fakes.variables(names),
+        dataset=fakes.dataset(names, test=120),
+        settings=Settings(batch_size=20, likelihood_examples=20, robustness_examples=20),
+        workdir=None,
+        step=0,
+    )
+    given = in_order_of_classes(given)
+    assert len(set(given.rows.label[:20])) == 1
+    given.__dict__["classifiers"] = fakes.perfect_judges(names)  # nothing is trained
+    metrics = (
+        diversity.conditional_diversity,
+        likelihood.log_likelihoods,
+        robustness.missing_modalities,
+    )
+    for name, seen in classes_seen(monkeypatch, given, *metrics).items():
+        assert seen == {0, 1, 2, 3}, name
