@@ -17,6 +17,7 @@ import mmvae_jax
 from mmvae_jax import models, runner
 from mmvae_jax.evaluation import METRICS, mutual_information
 from mmvae_jax.report import FIGURES, style
+from tests.report import browser
 
 pytestmark = pytest.mark.slow
 
@@ -132,6 +133,8 @@ def test_all_that_can_be_measured_and_drawn(name, judges, tmp_path):
     assert named == drawn and page.count("<img ") >= len(drawn)
     for what in left_out:
         assert f"<code>{what}</code>" in page
+    for width in browser.WIDTHS if browser.BROWSER else ():
+        browser.assert_it_opens_and_fits(tmp_path / "report.html", tmp_path / f"{width}", width)
 
 
 def test_figures_of_items_of_ones_own(judges, tmp_path):
