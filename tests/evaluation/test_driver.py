@@ -19,6 +19,7 @@ from mmvae_jax.evaluation import (
 from mmvae_jax.evaluation.record import write_results
 from mmvae_jax.evaluation.result import load_results, results_at
 from tests.evaluation import fakes
+from tests.report.shown import ShownModel
 
 # These have tests of their own, and take long to compile.
 SLOW = {"robustness", "mutual_information_score", "probe/joint", "probe/given"}
@@ -255,9 +256,8 @@ def test_one_modality_has_nothing_to_cross_over_to(tmp_path, cache):
 
 def test_a_modality_without_a_classifier_is_a_null_column(tmp_path, cache):
     names = ("a", "b", "t")
-    results, stored = run(
-        fakes.FakeModel(fakes.specs(names)), fakes.dataset(names), tmp_path, cache
-    )
+    model = ShownModel(fakes.specs(names))  # writes tokens as probabilities
+    results, stored = run(model, fakes.dataset(names), tmp_path, cache)
     column = [row[2] for row in stored["coherence/conditional/matrix"]["values"]]
     assert column == [None] * 3
     assert results["coherence/conditional/mean"].value == 1
