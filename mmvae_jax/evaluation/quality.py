@@ -6,6 +6,10 @@ those of Inception-v3: see `inception_quality`. Items are decoder means, images 
 stored in 8 bits. Three sets per target: given each modality (itself too, as MMVAE+ counts), from
 the prior, and, for scale, training items. One shared sample and one private code from the prior
 per item.
+
+Sets of different sizes do not compare. So every set has as many items as the modality that
+the fewest rows have, of those that have enough; all sets of one target are compared with the same
+real items.
 """
 
 from __future__ import annotations
@@ -35,14 +39,16 @@ Codes = tuple[np.ndarray, dict[str, np.ndarray]]
 Distance = Callable[[np.ndarray, np.ndarray], tuple[float, float | None]]
 DISTANCES: dict[str, tuple[Distance, str]] = {
     "frechet": (
-        lambda x, y: (distances.frechet(x, y), None),
-        "Frechet distance{}, no error known, too large by what few rows add",
+        distances.frechet,
+        "Frechet distance{}, too large by what few rows add, of which the error tells nothing",
     ),
     "kernel": (
         lambda x, y: distances.kernel_distance(x, y, _BLOCK),
         f"squared kernel distance{{}}, unbiased, blocks of {_BLOCK}",
     ),
 }
+_CURVE = "on the curve of 1,001 angles; 20 clusters, means of 10 runs of mini-batch k-means"
+_CURVES = {"precision": f"largest F_1/8{{}} {_CURVE}", "recall": f"largest F_8{{}} {_CURVE}"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -54,7 +60,7 @@ class FeatureSpace:
       features: {modality: stored items [N, *shape], at least one -> features [N, F]}.
       names: what "frechet", "kernel", "precision" and "recall" are called in the results.
       said: a few words on the features.
-      notes: {"frechet" or "kernel": words on this distance of such features}.
+      notes: {"frechet" or "kernel": words on this distance of such features}; may lack some.
       real: a few words on training items as seen by them.
       accuracy: of the judges whose features they are, as `Context.judges_accuracy` says it.
     """
@@ -71,8 +77,7 @@ class FeatureSpace:
 def classifier_quality(context: Context) -> dict[str, Result]:
     """``quality/classifier_frechet/...``, ``quality/classifier_kid/...`` and precision and recall.
 
-    See `measured`; ``quality/classifier_precision/unconditional`` and
-    ``quality/classifier_recall/unconditional``.
+    See `measured`.
     """
     judges = context.classifiers
     if not judges:
@@ -102,52 +107,58 @@ def measured(context: Context, space: FeatureSpace) -> dict[str, Result]:
     """Distances of generated to real items, by ``quality/<name of the distance>/...``.
 
     Of each distance ``conditional/matrix`` [M sources, M targets] (NaN where there are no
-    features), ``conditional/mean`` (over sources, the target itself among them, then targets: as
-    MMVAE+ counts), ``conditional/cross`` (the same without the target itself),
-    ``unconditional/mean`` and ``real/mean``, of training items; precision and recall
-    ``.../unconditional``, means over targets.
+    features or too few rows), ``conditional/mean`` (over sources, the target itself among them,
+    then targets: as MMVAE+ counts), ``conditional/cross`` (the same without the target itself),
+    ``unconditional/mean`` and ``real/mean``, of training items. The same of precision and recall,
+    where that of prior samples is ``unconditional``.
 
-    Every row counts that `Settings.quality_examples` lets in, but only one of each item: those of
-    an image with ten captions are one real image, which no row adds to. Of the larger one of two
-    sets so many are chosen as the smaller one has. One set of features is held beside those of the
-    real items.
+    Rows: those that `Settings.quality_examples` lets in, but only one of each item: those of an
+    image with ten captions are one real image, which no row adds to. With gaps every set has as
+    many items as the rarest modality. One set of features is held beside those of the real items.
 
     Raises:
       NotApplicable: no modality has enough items.
     """
     rows = one_of_each(context.rows)
     rows = some_rows(rows, context.settings.quality_examples or len(rows))
-    real = {name: _items(rows, name) for name in space.features}
-    for name in [name for name, x in real.items() if len(x) < _FEWEST]:
-        count = len(real.pop(name))
-        context.skipped[f"{space.label}/{name}"] = f"{count} items are fewer than {_FEWEST}"
-    if not real:
+    there = {name: np.flatnonzero(rows.present[name]) for name in context.names}
+    for name in [name for name, found in there.items() if len(found) < _FEWEST]:
+        reason = f"{len(there.pop(name))} items are fewer than {_FEWEST}"
+        context.skipped[f"{space.label}/{name}"] = f"{reason}: nothing is compared, or given it"
+    targets = tuple(name for name in space.features if name in there)
+    if not targets:
         raise NotApplicable(f"no modality has {_FEWEST} {context.settings.split} items")
-    codes, prior = _codes(context, rows), _unconditional(context, tuple(real), len(rows))
+    count = min(len(found) for found in there.values())
+    codes, prior = _codes(context, rows), _unconditional(context, targets, count)
     size = len(context.names)
     # Rows: given each modality, from the prior, training items.
-    found = {kind: np.full((2, size + 2, size), np.nan) for kind in DISTANCES}
-    curves = []
-    for column, name in enumerate(context.names):
-        if name not in real:
-            continue
-        known = space.features[name](real[name])
-        for row, items in enumerate(_compared(context, rows, name, codes, prior)):
-            count = min(len(items), len(known))
-            if count < _FEWEST:
+    found = {kind: np.full((2, size + 2, size), np.nan) for kind in (*DISTANCES, *_CURVES)}
+    for name in targets:
+        column, real = context.names.index(name), some(there[name], count)
+        known = space.features[name](rows.x[name][real])
+        for row, items in enumerate(_compared(context, rows, name, real, codes, prior)):
+            if items is None:
                 continue
-            items, kept = (x[some(np.arange(len(x)), count)] for x in (items, known))
             seen = space.features[name](items)
-            for kind, (distance, _) in DISTANCES.items():
-                value, error = distance(seen, kept)
-                found[kind][:, row, column] = value, np.nan if error is None else error
-            if row == size:
-                seed = context.settings.seed
-                curves.append(distances.precision_and_recall(kept, seen, seed=seed))
+            for kind, measurement in _measurements(seen, known, context.settings.seed):
+                found[kind][:, row, column] = measurement
+        if items is None:
+            reason = f"there are fewer training items than the {count} of every set"
+            context.skipped[f"{space.label}/real/{name}"] = reason
     results: dict[str, Result] = {}
-    for kind in DISTANCES:
-        results |= _results(context, space, kind, *found[kind], len(rows))
-    return results | _precision_and_recall(space, curves, min(len(x) for x in real.values()))
+    for kind, (values, errors) in found.items():
+        results |= _results(context, space, kind, values, errors, count)
+    return results
+
+
+def _measurements(
+    seen: np.ndarray, known: np.ndarray, seed: int
+) -> Iterator[tuple[str, tuple[float, float]]]:
+    """(kind, (value, standard error or NaN)) of features [N, F] of generated and of real items."""
+    for kind, (distance, _) in DISTANCES.items():
+        value, error = distance(seen, known)
+        yield kind, (value, np.nan if error is None else error)
+    yield from zip(_CURVES, distances.precision_and_recall(known, seen, seed=seed), strict=True)
 
 
 def _results(
@@ -160,9 +171,10 @@ def _results(
 ) -> dict[str, Result]:
     """The results of one distance from ``values`` and ``errors`` [M + 2, M]."""
     size, name = len(context.names), f"quality/{space.names[kind]}"
-    what = f" of {space.said}{space.notes[kind]}"
+    what = f" of {space.said}{space.notes.get(kind, '')}"
+    said = DISTANCES[kind][1] if kind in DISTANCES else _CURVES[kind]
     how = (
-        f"{DISTANCES[kind][1].format(what)}; {count} {context.settings.split} rows"
+        f"{said.format(what)}; {count} items of each set, {context.settings.split} rows"
         f"{said_of_each(context.rows)}; decoder means, private codes from the prior{space.accuracy}"
     )
     results = {
@@ -172,29 +184,15 @@ def _results(
     }
     given, of_given = values[:size], errors[:size]
     others = np.where(np.eye(size, dtype=bool), np.nan, given)
-    for label, part, part_errors, said in (
+    prior = "unconditional" if kind in _CURVES else "unconditional/mean"
+    for label, part, part_errors, over in (
         ("conditional/mean", given, of_given, "over sources, the target too, and targets"),
         ("conditional/cross", others, of_given, "over sources but the target, and targets"),
-        ("unconditional/mean", values[[size]], errors[[size]], "prior samples"),
+        (prior, values[[size]], errors[[size]], "prior samples, mean over targets"),
         ("real/mean", values[[size + 1]], errors[[size + 1]], space.real),
     ):
-        results |= _mean(f"{name}/{label}", part, part_errors, count, f"{said}; {how}")
+        results |= _mean(f"{name}/{label}", part, part_errors, count, f"{over}; {how}")
     return results
-
-
-def _precision_and_recall(
-    space: FeatureSpace, curves: list[tuple[float, float]], count: int
-) -> dict[str, Result]:
-    how = f"prior samples, {space.said}, 20 clusters, 5 runs; mean over targets, no error known"
-    how += space.accuracy
-    return {
-        f"quality/{space.names[label]}/unconditional": Result(
-            value=float(np.mean(values)), n=count, how=f"{text}; {how}"
-        )
-        for label, text, values in zip(
-            ("precision", "recall"), ("F_1/8", "F_8"), np.transpose(curves), strict=True
-        )
-    }
 
 
 def _mean(name: str, values: np.ndarray, errors: np.ndarray, n: int, how: str) -> dict[str, Result]:
@@ -217,28 +215,51 @@ def _mean(name: str, values: np.ndarray, errors: np.ndarray, n: int, how: str) -
 # --- items ----------------------------------------------------------------------------------------
 
 
-def _items(split: Any, name: str) -> np.ndarray:
-    """The items [N, *shape] of a modality that are there."""
-    return split.x[name][np.asarray(split.present[name], bool)]
-
-
 def _compared(
-    context: Context, rows: Any, name: str, codes: Codes, prior: Mapping[str, np.ndarray]
-) -> Iterator[np.ndarray]:
-    """Items [N, *shape] of a target: given each modality in turn, prior samples, training items."""
+    context: Context,
+    rows: Any,
+    name: str,
+    real: np.ndarray,
+    codes: Codes,
+    prior: Mapping[str, np.ndarray],
+) -> Iterator[np.ndarray | None]:
+    """Items [N, *shape] of a target: given each modality in turn, prior samples, training items.
+
+    N as of the row numbers ``real`` [N], the items that they are compared with; None where there
+    are fewer.
+    """
     spec = next(spec for spec in context.model.specs if spec.name == name)
     decode = functools.partial(_decoded, context.model, spec, context.variables)
     shared, private = codes
+    size = min(context.settings.batch_size, len(real))
     for row, source in enumerate(context.names):
         there = np.flatnonzero(rows.present[source])
-        if len(there) < _FEWEST:
-            yield np.zeros((0, *spec.shape))
+        if len(there) < len(real):
+            yield None
             continue
+        there = partners(real, there)
         own = private[name][row][there] if name in private else None
-        size = min(context.settings.batch_size, len(there))
         yield in_batches(decode, (shared[row][there], own), size)
     yield prior[name]
-    yield _items(some_rows(one_of_each(context.dataset.splits["train"]), len(rows)), name)
+    train = one_of_each(context.dataset.splits["train"])
+    there = some(np.flatnonzero(train.present[name]), len(real))
+    yield train.x[name][there] if len(there) == len(real) else None
+
+
+def partners(real: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """So many of the rows ``there`` as are in ``real``, each row of both at its place in ``real``.
+
+    So that a generated item and the real one of its row stand at the same place or are not both
+    compared; the other places are filled with rows that are not in ``real``.
+
+    Args:
+      real: row numbers [N].
+      there: row numbers, at least N.
+    """
+    own = np.isin(real, there)
+    found = real.copy()
+    found[~own] = some(np.setdiff1d(there, real), int((~own).sum()))
+    return found
 
 
 def _codes(context: Context, rows: Any) -> Codes:

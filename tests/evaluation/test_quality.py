@@ -11,7 +11,7 @@ import pytest
 from scipy import linalg, signal
 
 from mmvae_jax.evaluation import Context, NotApplicable, Settings, distances, quality
-from mmvae_jax.evaluation.quality import classifier_quality, stored
+from mmvae_jax.evaluation.quality import classifier_quality, partners, stored
 from mmvae_jax.evaluation.reconstruction import reconstruction_quality, ssim
 from mmvae_jax.evaluation.sampling import fair_order, some
 from mmvae_jax.types import ModalitySpec
@@ -25,19 +25,69 @@ def test_frechet_distance_against_moments_and_a_matrix_root():
     cov_x, cov_y = np.cov(x.T), np.cov(y.T)
     root = linalg.sqrtm(cov_x @ cov_y).real
     expected = ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(cov_x + cov_y - 2 * root)
-    assert distances.frechet(x, y) == pytest.approx(expected, rel=1e-6)
-    assert distances.frechet(x, x + 3) == pytest.approx(5 * 9)  # nothing but the means differ
-    assert distances.frechet(x, 3 * (x - x.mean(0)) + x.mean(0)) == pytest.approx(
+    assert distances.frechet(x, y)[0] == pytest.approx(expected, rel=1e-6)
+    assert distances.frechet(x, x + 3)[0] == pytest.approx(5 * 9)  # nothing but the means differ
+    assert distances.frechet(x, 3 * (x - x.mean(0)) + x.mean(0))[0] == pytest.approx(
         4 * np.trace(cov_x)
     )
     few = np.ones((60, 3)) * np.arange(60)[:, None]  # of rank 1
-    assert distances.frechet(few, few) == pytest.approx(0, abs=1e-6)
+    assert distances.frechet(few, few)[0] == pytest.approx(0, abs=1e-6)
     wide = generator.normal(size=(4, 7)), generator.normal(size=(6, 7))  # more features than rows
     cov_x, cov_y = (np.cov(part.T) for part in wide)
     root = np.sqrt(np.maximum(np.linalg.eigvals(cov_x @ cov_y).real, 0)).sum()
     means = ((wide[0].mean(0) - wide[1].mean(0)) ** 2).sum()
     expected = means + np.trace(cov_x + cov_y) - 2 * root
-    assert distances.frechet(*wide) == pytest.approx(expected, rel=1e-6)
+    assert distances.frechet(*wide)[0] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [30, 40])  # as many as of the other set: partners
+def test_error_of_a_frechet_distance_against_weights(size):
+    """Each row a little heavier in turn: what the distance changes by is the jackknife's."""
+    generator = np.random.default_rng(6)
+    x = np.maximum(generator.normal(size=(40, 4)) @ generator.normal(size=(4, 4)), 0)
+    y = np.maximum(generator.normal(size=(size, 4)), 0) + 1
+
+    def moments(rows, weights):
+        weights = weights / weights.sum()
+        mean = weights @ rows
+        return mean, (rows - mean).T @ (weights[:, None] * (rows - mean)) * len(rows) / (
+            len(rows) - 1
+        )
+
+    def distance(of_x, of_y):
+        (m, c), (k, d) = moments(x, of_x), moments(y, of_y)
+        return ((m - k) ** 2).sum() + np.trace(c + d - 2 * linalg.sqrtm(c @ d).real)
+
+    even = [np.ones(40), np.ones(size)]
+    value, error = distances.frechet(x, y)
+    assert value == pytest.approx(distance(*even), rel=1e-6)
+    step, slopes = 1e-5, []
+    for place in range(2):
+        found = np.zeros(40)
+        for row in range(len(even[place])):
+            heavier = [weights.copy() for weights in even]
+            heavier[place][row] += step
+            found[row] = (distance(*heavier) - value) / step
+        slopes.append(found)
+    if size == 40:
+        slopes = [slopes[0] + slopes[1]]
+    else:
+        slopes = [slopes[0] * np.sqrt(40 / 39), slopes[1] * np.sqrt(30 / 29)]
+    expected = np.sqrt(sum((part**2).sum() for part in slopes))
+    correction = np.sqrt(40 / 39) if size == 40 else 1
+    assert error == pytest.approx(expected * correction, rel=1e-3)
+
+
+def test_error_of_a_frechet_distance_against_other_draws():
+    generator = np.random.default_rng(8)
+    found = []
+    for _ in range(60):
+        x = np.maximum(generator.normal(size=(150, 8)), 0)
+        y = np.maximum(0.7 * generator.normal(size=(150, 8)) + 0.3, 0)
+        found.append(distances.frechet(x, y))
+    values, errors = np.transpose(found)
+    # 60 draws know the spread to 9 % or so.
+    assert values.std(ddof=1) == pytest.approx(errors.mean(), rel=0.36)
 
 
 def test_kernel_distance_pair_by_pair():
@@ -99,8 +149,22 @@ def test_precision_and_recall():
     real = np.repeat(centers, 30, 0) + generator.normal(size=(120, 4))
     two = np.repeat(centers[:2], 60, 0) + generator.normal(size=(120, 4))
     precision, recall = distances.precision_and_recall(real, two, clusters=4, runs=2)
-    assert (precision, recall) == pytest.approx(half, rel=1e-6)
-    assert distances.precision_and_recall(two, real, clusters=4, runs=1)[1] > 0.9
+    assert (precision[0], recall[0]) == pytest.approx(half, rel=1e-6)
+    assert distances.precision_and_recall(two, real, clusters=4, runs=1)[1][0] > 0.9
+    assert precision[1] > 0 and recall[1] > 0
+
+
+def test_error_of_precision_and_recall_against_other_draws():
+    generator = np.random.default_rng(9)
+    found = []
+    for seed in range(16):
+        real = generator.integers(0, 4, 200)
+        shown = np.where(generator.random(200) < 0.4, 0, generator.integers(0, 4, 200))
+        sets = (20 * np.eye(4)[rows] + generator.normal(size=(200, 4)) for rows in (real, shown))
+        found.append(distances.precision_and_recall(*sets, clusters=4, runs=2, seed=seed))
+    values, errors = np.moveaxis(np.array(found), 2, 0)
+    # 16 draws know the spread to 18 % or so.
+    np.testing.assert_allclose(values.std(0, ddof=1), errors.mean(0), rtol=0.6)
 
 
 def test_structural_similarity_against_a_sliding_window():
@@ -168,34 +232,47 @@ def test_distances_of_what_is_generated(monkeypatch):
 
     bright = stored(given.model.specs[0], jnp.asarray(items["a"] + 0.3))
 
-    real = {
+    real = {"a": np.arange(25, 60), "v": some(np.arange(60), 35)}
+    features = {
         "a": seen("a", given.rows.x["a"][25:].astype(np.float32) / 255),
-        "v": seen("v", given.rows.x["v"]),
+        "v": seen("v", given.rows.x["v"][real["v"]]),
     }
     shown = {
         "a": seen("a", np.asarray(bright, np.float32) / 255),
         "v": seen("v", items["v"] + np.float32(0.3)),
     }
     for kind, distance in (("frechet", "frechet"), ("kid", "kernel")):
-        matrix = found[f"quality/classifier_{kind}/conditional/matrix"].values
+        result = found[f"quality/classifier_{kind}/conditional/matrix"]
+        matrix, errors = result.values, result.standard_error
         assert np.isnan(matrix[:, 2]).all() and np.isfinite(matrix[:, :2]).all()
-        for row, first in enumerate((25, 0, 0)):
+        for row, there in enumerate((np.arange(25, 60), np.arange(60), np.arange(60))):
             for column, name in enumerate(("a", "v")):
-                count = min(60 - first, len(real[name]))
-                x, y = shown[name][label[first:]], real[name]
-                x, y = (z[some(np.arange(len(z)), count)] for z in (x, y))
-                one, _ = quality.DISTANCES[distance][0](x, y)
-                assert matrix[row, column] == pytest.approx(one, rel=1e-3), (row, name)
+                # Every cell compares 35 items, as many as there are rows that have "a".
+                x = shown[name][label[partners(real[name], there)]]
+                value, error = quality.DISTANCES[distance][0](x, features[name])
+                assert matrix[row, column] == pytest.approx(value, rel=1e-3), (row, name)
+                assert errors[row, column] == pytest.approx(error, rel=1e-2), (row, name)
         mean = found[f"quality/classifier_{kind}/conditional/mean"]
         assert mean.value == pytest.approx(matrix[:, :2].mean(), rel=1e-6)
-        assert (mean.standard_error is None) == (kind == "frechet")
+        by_target = errors[:, :2].mean(0)  # errors of one target are added as they are
+        assert mean.standard_error == pytest.approx(np.hypot(*by_target) / 2)
         own = np.diagonal(matrix)[:2]
         others = (matrix[:, :2].sum(0) - own).mean() / 2
         cross = found[f"quality/classifier_{kind}/conditional/cross"]
         assert cross.value == pytest.approx(others, rel=1e-6)
         real_items = found[f"quality/classifier_{kind}/real/mean"].value
         assert real_items < found[f"quality/classifier_{kind}/unconditional/mean"].value
-    assert found["quality/classifier_precision/unconditional"].value < 0.9
+    for kind in ("precision", "recall"):
+        matrix = found[f"quality/classifier_{kind}/conditional/matrix"]
+        assert np.isnan(matrix.values[:, 2]).all() and (matrix.values[:, :2] < 0.9).all()
+        # What is generated, one item per class, is the same from every source.
+        mean = found[f"quality/classifier_{kind}/conditional/mean"]
+        assert mean.value == pytest.approx(matrix.values[:, :2].mean())
+        assert mean.standard_error is not None
+        prior = found[f"quality/classifier_{kind}/unconditional"].value
+        assert prior < 0.5 < found[f"quality/classifier_{kind}/real/mean"].value
+    assert all(result.n == 35 for result in found.values())
+    assert all("; 35 items of each set, test rows; " in result.how for result in found.values())
     assert all(result.how.count("; judges' accuracy 1.000") == 1 for result in found.values())
     assert not given.skipped
 
@@ -222,7 +299,36 @@ def test_an_image_that_is_in_ten_rows_is_one_real_image(monkeypatch):
     kid = [part["quality/classifier_kid/conditional/mean"] for part in found.values()]
     assert kid[1].value == pytest.approx(kid[0].value, rel=1e-5)
     assert kid[1].standard_error == pytest.approx(kid[0].standard_error, rel=1e-5)
-    assert kid[1].n == 60 and "60 test rows, one of each item;" in kid[1].how
+    assert kid[1].n == 60 and "60 items of each set, test rows, one of each item;" in kid[1].how
+
+
+def test_partners_stand_side_by_side_or_are_not_both_compared():
+    real = np.array([2, 3, 5, 8, 9])
+    there = np.array([0, 1, 3, 4, 6, 7, 9, 10])
+    found = partners(real, there)
+    np.testing.assert_array_equal(found[[1, 4]], [3, 9])
+    assert len(set(found)) == 5 and set(found) <= set(there)
+    assert not set(found[[0, 2, 3]]) & set(real)
+    np.testing.assert_array_equal(partners(real, real), real)
+    np.testing.assert_array_equal(partners(real, np.arange(20)), real)
+    # No more than are needed, and none is there of what is real.
+    np.testing.assert_array_equal(partners(np.arange(3), np.arange(3, 6)), [3, 4, 5])
+
+
+def test_a_modality_with_too_few_rows_is_left_out_with_the_reason(monkeypatch):
+    monkeypatch.setattr(quality, "_FEWEST", 20)
+    names = ("v", "l")
+    dataset = fakes.dataset(names, test=30)
+    dataset.splits["test"].present["l"][:11] = False
+    dataset.splits["train"].present["v"][25:] = False
+    given = context(names, Shifted(fakes.specs(names)), dataset)
+    found = classifier_quality(given)
+    matrix = found["quality/classifier_kid/conditional/matrix"]
+    np.testing.assert_array_equal(np.isfinite(matrix.values), [[True, False], [False, False]])
+    assert matrix.n == 30 and matrix.standard_error[0, 0] is not None
+    assert "19 items are fewer than 20" in given.skipped["quality/classifier/l"]
+    assert "quality/classifier_kid/real/mean" not in found
+    assert "fewer training items than the 30" in given.skipped["quality/classifier/real/v"]
 
 
 def test_too_few_items_for_a_distance():
