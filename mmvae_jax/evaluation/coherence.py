@@ -21,7 +21,7 @@ import numpy as np
 from mmvae_jax.evaluation.classifiers import classify
 from mmvae_jax.evaluation.context import Context, labelled
 from mmvae_jax.evaluation.decoding import means_given, means_of_prior
-from mmvae_jax.evaluation.result import NotApplicable, Result, mean, mean_of_cells
+from mmvae_jax.evaluation.result import NotApplicable, Result, mean, mean_of_cells, unequal
 from mmvae_jax.types import Array, Variables
 
 Networks = tuple[tuple[str, nn.Module], ...]
@@ -42,13 +42,18 @@ def conditional_coherence(context: Context) -> dict[str, Result]:
     with np.errstate(invalid="ignore", divide="ignore"):
         matrix = (hits * weight[:, None]).sum(-1) / counts[:, None]
         errors = np.sqrt(matrix * (1 - matrix) / counts[:, None])
+        errors = np.where(counts[:, None] > 1, errors, np.nan)
     how = (
         "one sample from each given modality, private codes from the prior, decoder means; "
-        f"error over {context.settings.split} rows{context.judges_accuracy(names)}"
+        f"error over {context.settings.split} rows{unequal(counts)}"
+        f"{context.judges_accuracy(names)}"
     )
     results = {
         "coherence/conditional/matrix": Result(
-            values=matrix, standard_error=errors, n=int(counts.max()), how=f"{how}; rows: given"
+            values=matrix,
+            standard_error=errors,
+            n=int(weight.any(0).sum()),
+            how=f"{how}; rows: given",
         )
     }
     pairs = ~np.eye(len(names), dtype=bool) & np.isfinite(matrix)
@@ -126,14 +131,18 @@ def by_class(values: np.ndarray, weight: np.ndarray, context: Context, how: str)
             result = mean_of_cells(values, weight * (label == index), how)
         except NotApplicable:
             continue
-        found[index], errors[index] = result.value, result.standard_error
+        found[index] = result.value
+        if result.standard_error is not None:
+            errors[index] = result.standard_error
     return Result(values=found, standard_error=errors, n=int(weight.any(0).sum()), how=how)
 
 
 def error_of_mean(
     values: np.ndarray, weight: np.ndarray, matrix: np.ndarray, pairs: np.ndarray
-) -> float:
+) -> float | None:
     """Standard error over rows of the mean over pairs: the values of one row are not independent.
+
+    None where there is only one row.
 
     Args:
       values: one number per source, target and row, [M, M, N].
@@ -141,6 +150,8 @@ def error_of_mean(
       matrix: the weighted means over rows, [M, M].
       pairs: bool [M, M], which of them are averaged.
     """
+    if weight.any(0).sum() < 2:
+        return None
     share = weight / np.maximum(weight.sum(-1, keepdims=True), 1.0)  # [S, N]
     deviation = share[:, None] * (values - matrix[..., None])  # [S, M, N]
     return float(np.sqrt((deviation[pairs].mean(0) ** 2).sum()))

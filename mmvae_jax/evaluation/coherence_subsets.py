@@ -21,7 +21,7 @@ from mmvae_jax.evaluation.classifiers import classify
 from mmvae_jax.evaluation.coherence import Networks, by_class, split_judges
 from mmvae_jax.evaluation.context import Context, labelled, stream
 from mmvae_jax.evaluation.decoding import decoder_mean, draws_given
-from mmvae_jax.evaluation.result import NotApplicable, Result, mean_of_cells
+from mmvae_jax.evaluation.result import NotApplicable, Result, mean_of_cells, unequal
 from mmvae_jax.evaluation.sampling import some_rows
 from mmvae_jax.types import Array, Batch, Variables
 
@@ -47,10 +47,10 @@ def subset_coherence(context: Context) -> dict[str, Result]:
     counts = weight.sum(-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         matrix = (hits * weight).sum(-1) / counts
-        errors = np.sqrt(matrix * (1 - matrix) / counts)
+        errors = np.where(counts > 1, np.sqrt(matrix * (1 - matrix) / counts), np.nan)
     how = (
         "one sample from each subset of the given ones, private codes from the prior, decoder "
-        f"means; error over {split} rows{context.judges_accuracy(names)}"
+        f"means; error over {split} rows{unequal(counts)}{context.judges_accuracy(names)}"
     )
     listed = ", ".join("+".join(given) for given in subsets)
     results = {

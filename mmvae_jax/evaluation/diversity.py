@@ -14,7 +14,7 @@ import numpy as np
 from mmvae_jax.evaluation.coherence import error_of_mean
 from mmvae_jax.evaluation.context import Context
 from mmvae_jax.evaluation.decoding import means_given
-from mmvae_jax.evaluation.result import NotApplicable, Result
+from mmvae_jax.evaluation.result import NotApplicable, Result, unequal
 from mmvae_jax.evaluation.sampling import some_rows
 from mmvae_jax.types import Array, Batch
 
@@ -43,11 +43,15 @@ def conditional_diversity(context: Context) -> dict[str, Result]:
     errors = np.where(np.isfinite(errors), errors, np.nan)
     how = (
         f"variance between {_DRAWS} draws for one input, mean over pixels, squared intensity; "
-        f"private codes from the prior, decoder means; error over {context.settings.split} rows"
+        "private codes from the prior, decoder means; error over "
+        f"{context.settings.split} rows{unequal(counts)}"
     )
     results = {
         "diversity/conditional/matrix": Result(
-            values=matrix, standard_error=errors, n=int(counts.max()), how=f"{how}; rows: given"
+            values=matrix,
+            standard_error=errors,
+            n=int(weight.any(0).sum()),
+            how=f"{how}; rows: given",
         )
     }
     pairs = np.outer(images, images) & ~np.eye(len(images), dtype=bool) & np.isfinite(matrix)

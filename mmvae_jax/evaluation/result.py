@@ -29,6 +29,7 @@ __all__ = [
     "read_results",
     "results_at",
     "results_file",
+    "unequal",
 ]
 
 
@@ -44,7 +45,8 @@ class Result:
       value: the scalar.
       values: the array, of any shape; NaN where an entry does not exist.
       standard_error: of the scalar, or of each entry of the array; None where there is none.
-      n: how many examples (or draws) it is a mean over.
+      n: how many examples (or draws) it is a mean over; of an array, how many count anywhere in
+        it, and `how` says so where entries have different numbers of them.
       how: a few words on how it was computed.
       seed: of what was drawn for it; None where nothing was, or it is not known.
       metric: the name in the registry of what gave it; "" where none did, or it is not known.
@@ -112,11 +114,24 @@ def mean(values: np.ndarray, how: str) -> Result:
     return Result(value=float(values.mean()), standard_error=error, n=n, how=how)
 
 
+def unequal(counts: np.ndarray) -> str:
+    """What to say where entries have different numbers of rows: ", 60 to 500 in a cell"; or "".
+
+    Args:
+      counts: of each entry, any shape; those that have none are passed over.
+    """
+    counts = np.asarray(counts, np.int64)
+    counts = counts[counts > 0]
+    if not counts.size or counts.min() == counts.max():
+        return ""
+    return f", {counts.min()} to {counts.max()} in a cell"
+
+
 def mean_of_cells(values: np.ndarray, weight: np.ndarray, how: str) -> Result:
     """The mean over cells (a source and a target, say) of every cell's mean over rows.
 
     The values of one row are not independent of each other: the standard error is over rows, to
-    first order in the deviations from the cells' means.
+    first order in the deviations from the cells' means; None where there is only one row.
 
     Args:
       values: [P, N], one number per cell and row.
@@ -134,10 +149,11 @@ def mean_of_cells(values: np.ndarray, weight: np.ndarray, how: str) -> Result:
     share = weight / weight.sum(-1, keepdims=True)
     means = (share * values).sum(-1, keepdims=True)
     deviation = (share * (values - means)).mean(0)
+    n = int((weight > 0).any(0).sum())
     return Result(
         value=float(means.mean()),
-        standard_error=float(np.sqrt((deviation**2).sum())),
-        n=int((weight > 0).any(0).sum()),
+        standard_error=float(np.sqrt((deviation**2).sum())) if n > 1 else None,
+        n=n,
         how=how,
     )
 

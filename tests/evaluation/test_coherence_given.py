@@ -14,7 +14,7 @@ from mmvae_jax.evaluation.accuracy import classifier_accuracy
 from mmvae_jax.evaluation.coherence import conditional_coherence
 from mmvae_jax.evaluation.coherence_instances import instance_coherence
 from mmvae_jax.evaluation.coherence_subsets import subset_coherence
-from mmvae_jax.evaluation.result import mean_of_cells
+from mmvae_jax.evaluation.result import mean_of_cells, unequal
 from tests.evaluation import fakes
 
 NAMES = ("a", "b", "v", "l")
@@ -73,7 +73,7 @@ def test_every_subset_to_every_absent_target():
     expected = [[n, n, 1, 1], [n, 1, n, 1], [n, 1, 1, n], [0, n, n, 0], [1, n, 1, n], [1, 1, n, n]]
     expected += [[n, n, n, 1], [n, n, 1, n], [n, 1, n, n], [1, n, n, n]]
     np.testing.assert_array_equal(matrix.values, expected)
-    assert matrix.n == 50
+    assert matrix.n == 50 and "error over test rows, 30 to 50 in a cell;" in matrix.how
     assert "a+b, a+v, a+l, b+v, b+l, v+l, a+b+v" in matrix.how
     assert all("; judges' accuracy 1.000" in result.how for result in found.values())
     two, three = found["coherence/given/2"], found["coherence/given/3"]
@@ -179,3 +179,25 @@ def test_error_of_a_mean_of_cells_against_resampled_rows():
     assert result.standard_error == pytest.approx(np.std(resampled), rel=0.08)
     with pytest.raises(NotApplicable):
         mean_of_cells(values[2:], weight[2:], "")
+
+
+def test_one_row_has_no_standard_error():
+    """The error is over rows: of one it is not known, and not 0."""
+    one = mean_of_cells(np.array([[0.5, 7.0], [1.0, 7.0]]), np.array([[1.0, 0], [1, 0]]), "")
+    assert (one.value, one.standard_error, one.n) == (0.75, None, 1)
+    two = mean_of_cells(np.array([[0.0, 1.0]]), np.ones((1, 2)), "")
+    assert two.standard_error == pytest.approx(0.5**0.5 / 2)
+    names = ("a", "b")
+    given = context(fakes.dataset(names, test=1), names, fakes.FakeModel(fakes.specs(names)))
+    found = conditional_coherence(given)
+    assert found["coherence/conditional/mean"].standard_error is None
+    assert np.isnan(found["coherence/conditional/matrix"].standard_error).all()
+    assert np.isnan(found["coherence/conditional/by_class"].standard_error).all()
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [([[50, 0], [50, 50]], ""), ([30.0, 50.0], ", 30 to 50 in a cell"), ([], ""), ([0], "")],
+)
+def test_different_numbers_of_rows_are_said(counts, said):
+    assert unequal(np.array(counts)) == said

@@ -61,6 +61,7 @@ def test_variances_against_one_at_a_time():
     expected = brute_force(given, given.rows)
     matrix = results["diversity/conditional/matrix"]
     assert matrix.values.shape == (4, 4) and matrix.n == 50
+    assert "error over test rows, 30 to 50 in a cell" in matrix.how
     for (source, target), values in expected.items():
         assert len(values) == (30 if source == "a" else 50)
         place = NAMES.index(source), NAMES.index(target)

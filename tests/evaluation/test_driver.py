@@ -132,6 +132,7 @@ def test_absent_rows_do_not_count(tmp_path, cache):
     results, _ = run(fakes.FakeModel(fakes.specs()), dataset, tmp_path, cache)
     matrix = results["coherence/conditional/matrix"]
     np.testing.assert_array_equal(matrix.values, np.ones((3, 3)))
+    assert matrix.n == 50 and ", 20 to 50 in a cell;" in matrix.how
     assert results["probe/shared/a"].n == 20
     assert results["classifier/accuracy/a"].n == 20
     assert results["bound/test"].n == 50
