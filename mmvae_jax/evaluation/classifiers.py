@@ -25,7 +25,13 @@ import numpy as np
 import optax
 
 from mmvae_jax.evaluation.cache import Cache
-from mmvae_jax.evaluation.judge_networks import AttributeNet, ImageNet, VectorNet
+from mmvae_jax.evaluation.judge_networks import (
+    AttributeNet,
+    CountNet,
+    ImageNet,
+    TextNet,
+    VectorNet,
+)
 from mmvae_jax.evaluation.result import NotApplicable
 from mmvae_jax.evaluation.sampling import some
 from mmvae_jax.training.augmentation import shifted
@@ -61,8 +67,9 @@ class Classifier:
 
 
 def classify(network: nn.Module, variables: Variables, x: Array) -> Array:
-    """Classes int32 [...] of items [..., *shape]: float32, images in [0, 1], labels [..., C].
+    """Classes int32 [...] of items [..., *shape] in float32.
 
+    Images are in [0, 1]; of labels and texts they are probabilities, [..., C] and [..., L, V].
     Of an `AttributeNet` they are the values of all attributes, [..., attributes].
     """
     flat, leading = _flat(network, x)
@@ -121,7 +128,7 @@ def _of_stored(
     variables: Variables,
     x: Array,
 ) -> Array:
-    return answer(network, variables, as_float(x))
+    return answer(network, variables, shown(x, network))
 
 
 def features(network: nn.Module, variables: Variables, x: Array) -> Array:
@@ -132,7 +139,7 @@ def features(network: nn.Module, variables: Variables, x: Array) -> Array:
 
 def _flat(network: nn.Module, x: Array) -> tuple[Array, tuple[int, ...]]:
     """Items [N, *shape] of [..., *shape], and the leading axes."""
-    rank = 3 if isinstance(network, _OF_IMAGES) else 1
+    rank = 3 if isinstance(network, _OF_IMAGES) else 2 if isinstance(network, TextNet) else 1
     return x.reshape(-1, *x.shape[x.ndim - rank :]), x.shape[: x.ndim - rank]
 
 
@@ -151,11 +158,13 @@ def network_for(spec: ModalitySpec, num_classes: int) -> nn.Module:
     """The network for one modality; `NotApplicable` where its kind cannot be classified."""
     if len(spec.shape) == 3 and min(spec.shape[:2]) >= _SMALLEST_IMAGE:
         return ImageNet(num_classes)
-    if len(spec.shape) == 1 and not spec.num_classes and spec.dtype != "int32":
-        return VectorNet(num_classes)
+    if spec.is_tokens:
+        return TextNet(num_classes, spec.num_classes, spec.end_id, spec.pad_id)
+    if len(spec.shape) == 1:
+        return CountNet(num_classes) if spec.is_counts else VectorNet(num_classes)
     raise NotApplicable(
         f"no classifier for {spec.name!r} of shape {list(spec.shape)} and type {spec.dtype}: "
-        f"only images from {_SMALLEST_IMAGE}x{_SMALLEST_IMAGE} and vectors have one"
+        f"only images from {_SMALLEST_IMAGE}x{_SMALLEST_IMAGE}, vectors, counts and texts have one"
     )
 
 
@@ -248,8 +257,8 @@ def train(
     """Trains by Adam under a cosine schedule; images are shifted by up to a sixteenth.
 
     Args:
-      network: `ImageNet`, `VectorNet` or `AttributeNet`.
-      x: [N, ...], uint8 (divided by 255 in each step) or float32.
+      network: of `judge_networks`, but not `Itself`.
+      x: [N, ...] as stored: uint8 (divided by 255 in each step), numbers, or tokens.
       label: int32 [N], or of an `AttributeNet` [N, attributes].
       epochs: passes over the items; 0 means as many as show it about 60,000 items, and at least 2.
       seed: of the initial weights, the order, the shifts and dropout.
@@ -258,7 +267,7 @@ def train(
     epochs = epochs or min(max(2, round(_ITEMS / len(x))), _MOST_EPOCHS)
     variables = _init(network, x.shape[1:], np.uint32(seed))
     if "standard" in variables:
-        variables = {**variables, "standard": _standard(x)}
+        variables = {**variables, "standard": _standard(network, x)}
     constants = {name: value for name, value in variables.items() if name != "params"}
     state = (variables["params"], _ADAM.init(variables["params"]))
     x, label = jnp.asarray(x), jnp.asarray(label)
@@ -272,12 +281,12 @@ def train(
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _init(network: nn.Module, shape: tuple[int, ...], seed: Array) -> Variables:
-    return dict(network.init(jax.random.key(seed), jnp.zeros((1, *shape), jnp.float32)))
+    return dict(network.init(jax.random.key(seed), shown(jnp.zeros((1, *shape)), network)))
 
 
-def _standard(x: np.ndarray) -> dict[str, Array]:
+def _standard(network: nn.Module, x: np.ndarray) -> dict[str, Array]:
     unit = np.float32(255.0) if x.dtype == np.uint8 else np.float32(1.0)
-    x = np.asarray(x, np.float32) / unit
+    x = np.asarray(network.rescaled(np.asarray(x, np.float32) / unit))
     scale = x.std(0)
     return {
         "location": jnp.asarray(x.mean(0)),
@@ -307,7 +316,7 @@ def _epoch(network, batch, state, constants, x, label, seed, progress):
         if isinstance(network, _OF_IMAGES):
             reach = (-(-items.shape[1] // 16), -(-items.shape[2] // 16))
             items = shifted(shift_key, items, reach, mode="edge")
-        items = as_float(items)
+        items = shown(items, network)
 
         def loss(params):
             scores = network.apply(
@@ -322,6 +331,13 @@ def _epoch(network, batch, state, constants, x, label, seed, progress):
         return (params, moments), None
 
     return jax.lax.scan(step, state, (jnp.arange(count), order, rates))[0]
+
+
+def shown(x: Array, network: nn.Module) -> Array:
+    """Stored items [N, *shape] as generated ones look to a network: tokens become 0 and 1."""
+    if isinstance(network, TextNet):
+        return jax.nn.one_hot(x.astype(jnp.int32), network.vocabulary)
+    return as_float(x)
 
 
 def as_float(x: Array) -> Array:

@@ -315,7 +315,12 @@ def _stored(specs: tuple[ModalitySpec, ...], means: dict[str, Array]) -> dict[st
 
 
 def stored(spec: ModalitySpec, x: Array) -> Array:
-    """Decoder means as they would be stored: images in [0, 1] as the nearest of 256 levels."""
+    """Decoder means as they would be stored: images in 256 levels, texts as their likeliest tokens.
+
+    Vectors, and rates of counts, as they are.
+    """
+    if spec.is_tokens:
+        return x.argmax(-1).astype(jnp.int32)
     if spec.dtype != "uint8":
         return x
     return jnp.round(jnp.clip(x, 0.0, 1.0) * 255.0).astype(jnp.uint8)

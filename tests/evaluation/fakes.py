@@ -18,7 +18,9 @@ from mmvae_jax.models.latents import LatentSpace, Posterior
 from mmvae_jax.types import ModalitySpec
 
 CLASSES = 4
-NAMES = ("a", "b", "v")  # two images and a vector; "t" are tokens, "l" is the class label
+# Two images and a vector. Also: "t" are tokens, "c" counts, "l" is the class label, and "s" is of
+# a kind that has no judge.
+NAMES = ("a", "b", "v")
 
 
 def specs(names: tuple[str, ...] = NAMES) -> tuple[ModalitySpec, ...]:
@@ -27,6 +29,8 @@ def specs(names: tuple[str, ...] = NAMES) -> tuple[ModalitySpec, ...]:
         "b": ModalitySpec(name="b", shape=(9, 8, 1), private_dim=2),
         "v": ModalitySpec(name="v", shape=(5,), dtype="float32", likelihood="normal"),
         "t": ModalitySpec(name="t", shape=(3,), dtype="int32", num_classes=7),
+        "c": ModalitySpec(name="c", shape=(6,), dtype="int32", likelihood="poisson"),
+        "s": ModalitySpec(name="s", shape=(4, 4, 1)),
         "l": ModalitySpec(
             name="l", shape=(), dtype="int32", likelihood="categorical", num_classes=CLASSES
         ),
@@ -45,7 +49,8 @@ def prototypes(names: tuple[str, ...] = NAMES) -> dict[str, np.ndarray]:
         elif spec.dtype == "uint8":
             found[spec.name] = generator.integers(0, 2, shape).astype(np.float32) * 0.8 + 0.1
         elif spec.dtype == "int32":
-            found[spec.name] = generator.integers(0, 7, shape).astype(np.int32)
+            most = 7 if spec.is_tokens else 100
+            found[spec.name] = generator.integers(0, most, shape).astype(np.int32)
         else:
             found[spec.name] = 3 * generator.normal(size=shape).astype(np.float32)
     return found
@@ -120,10 +125,11 @@ class FakeModel:
         return jnp.argmin(((x[:, None] - items[None]) ** 2).sum(axes), 1)
 
     def _show(self, params, name, classes):
-        """The items of these classes; of the label, probabilities."""
+        """The items of these classes; of the label and of tokens, probabilities."""
         if name == "l":
             return 0.1 + 0.6 * jax.nn.one_hot(classes % CLASSES, CLASSES)
-        return params["params"][name][classes % CLASSES]
+        items = params["params"][name][classes % CLASSES]
+        return 0.05 + 0.5 * jax.nn.one_hot(items, 7) if name == "t" else items.astype(jnp.float32)
 
     def conditional(
         self, params, rng, batch, given, num_samples, private="prior", private_scale=1.0

@@ -243,7 +243,7 @@ def test_a_modality_name_cannot_leave_the_cache(tmp_path):
     "spec",
     [
         ModalitySpec(name="small", shape=(4, 4, 3)),
-        ModalitySpec(name="tokens", shape=(32,), dtype="int32", num_classes=90),
+        ModalitySpec(name="several labels", shape=(3, 2), dtype="int32", num_classes=90),
         ModalitySpec(name="label", shape=(), dtype="int32", num_classes=10),
     ],
 )

@@ -256,13 +256,14 @@ def test_one_modality_has_nothing_to_cross_over_to(tmp_path, cache):
 
 
 def test_a_modality_without_a_classifier_is_a_null_column(tmp_path, cache):
-    names = ("a", "b", "t")
-    model = ShownModel(fakes.specs(names))  # writes tokens as probabilities
-    results, stored = run(model, fakes.dataset(names), tmp_path, cache)
+    names = ("a", "b", "s")
+    results, stored = run(
+        fakes.FakeModel(fakes.specs(names)), fakes.dataset(names), tmp_path, cache
+    )
     column = [row[2] for row in stored["coherence/conditional/matrix"]["values"]]
     assert column == [None] * 3
     assert results["coherence/conditional/mean"].value == 1
-    assert "shape [3] and type int32" in stored["skipped"]["classifier/accuracy/t"]
+    assert "shape [4, 4, 1] and type uint8" in stored["skipped"]["classifier/accuracy/s"]
 
 
 def test_a_model_that_cannot_answer_says_so(tmp_path, cache):

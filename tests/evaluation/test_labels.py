@@ -57,7 +57,7 @@ def test_it_takes_part_in_unconditional_coherence(cache, agree):
 
 
 def test_without_another_classifier_it_judges_alone(cache):
-    names = ("t", "l")
+    names = ("s", "l")
     given = context(cache, names=names)
     matrix = conditional_coherence(given)["coherence/conditional/matrix"].values
     np.testing.assert_array_equal(matrix, [[np.nan, 1], [np.nan, 1]])
