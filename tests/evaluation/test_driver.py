@@ -19,7 +19,6 @@ from mmvae_jax.evaluation import (
 from mmvae_jax.evaluation.record import write_results
 from mmvae_jax.evaluation.result import load_results, results_at
 from tests.evaluation import fakes
-from tests.report.shown import ShownModel
 
 # These have tests of their own, and take long to compile.
 SLOW = {"robustness", "mutual_information_score", "probe/joint", "probe/given"}
