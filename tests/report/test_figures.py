@@ -313,15 +313,6 @@ def test_any_name_can_be_drawn(tmp_path, name):
     assert style.save(figure, tmp_path / "figures" / "x.png").exists()
 
 
-@dataclasses.dataclass(frozen=True)
-class Speaker(fakes.FakeModel):
-    """Shows tokens as probabilities."""
-
-    def _show(self, params, name, classes):
-        shown = super()._show(params, name, classes)
-        return jax.nn.one_hot(shown, 7) if name == "t" else shown
-
-
 def test_texts_stand_beside_images_as_words(tmp_path):
     names = ("a", "t")
     specs = tuple(
@@ -330,7 +321,7 @@ def test_texts_stand_beside_images_as_words(tmp_path):
     )
     words = ("no", "one", "two", "three", "four", "<end>", "<pad>")
     dataset = dataclasses.replace(fakes.dataset(names), specs=specs, vocabularies={"t": words})
-    shown = view.View(Speaker(specs), fakes.variables(names), dataset, tmp_path, {})
+    shown = view.View(fakes.FakeModel(specs), fakes.variables(names), dataset, tmp_path, {})
     tokens = np.array([[1, 5, 3], [4, 4, 0], [5, 6, 6], [2, 6, 6]])
     assert shown.sentences(specs[1], tokens) == ["“one”", "“four four no”", "“”", "“two”"]
     assert shown.note == ""
