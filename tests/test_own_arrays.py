@@ -227,7 +227,8 @@ def test_what_cannot_be_measured_is_skipped_with_its_reason(run):
     results = json.loads((run / "run" / "results.json").read_text())
     assert np.isfinite(results["bound/test"]["value"])
     skipped = results["skipped"]
-    assert "no classifier for 'genes'" in skipped["classifier/accuracy/genes"]
+    assert "no classifier for 'kind'" in skipped["classifier/accuracy/kind"]
+    assert np.isfinite(results["classifier/accuracy/genes"]["value"])
     assert skipped["classification/accuracy"] == "no modality is the class label"
 
 
