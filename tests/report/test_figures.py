@@ -25,7 +25,6 @@ from mmvae_jax.report import (
 )
 from mmvae_jax.types import ModalitySpec, UserError
 from tests.evaluation import fakes
-from tests.report.shown import ShownModel
 
 CONFIG = {"evaluation": {"seed": 3}}
 RESULTS = {
@@ -57,7 +56,7 @@ def test_all_figures_are_written_and_readable(tmp_path, monkeypatch):
     for program in compiled:
         program.clear_cache()
     paths = write_figures(
-        ShownModel(fakes.specs()),
+        fakes.FakeModel(fakes.specs()),
         fakes.variables(),
         fakes.dataset(),
         CONFIG,
@@ -76,7 +75,7 @@ def test_all_figures_are_written_and_readable(tmp_path, monkeypatch):
 
 def test_a_figure_of_an_earlier_evaluation_goes(tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "FIGURES", {"coherence": FIGURES["coherence"]})
-    parts = (ShownModel(fakes.specs()), fakes.variables(), fakes.dataset(), CONFIG, tmp_path)
+    parts = (fakes.FakeModel(fakes.specs()), fakes.variables(), fakes.dataset(), CONFIG, tmp_path)
     assert names_of(write_figures(*parts, RESULTS)) == ["coherence"]
     assert len(list((tmp_path / "figures").iterdir())) == 2
     assert write_figures(*parts, {}) == []
@@ -88,7 +87,13 @@ def test_a_figure_may_have_several_sheets(tmp_path, monkeypatch):
         panel = style.Panel(np.zeros((1, 1, 4, 4, 3)))
         draw = [style.sheet(f"{place}", [[panel]]) for place in range(count)]
         monkeypatch.setattr(figures, "FIGURES", {"some": figures.Entry(lambda _: draw, "", "")})
-        parts = (ShownModel(fakes.specs()), fakes.variables(), fakes.dataset(), CONFIG, tmp_path)
+        parts = (
+            fakes.FakeModel(fakes.specs()),
+            fakes.variables(),
+            fakes.dataset(),
+            CONFIG,
+            tmp_path,
+        )
         return names_of(write_figures(*parts, RESULTS))
 
     folder = tmp_path / "figures"
@@ -155,7 +160,7 @@ def test_what_has_no_content_is_left_out_with_the_reason(tmp_path, caplog):
     caplog.set_level("INFO")
     names = ("v",)
     paths = write_figures(
-        ShownModel(fakes.specs(names)),
+        fakes.FakeModel(fakes.specs(names)),
         fakes.variables(names),
         fakes.dataset(names, labels=False),
         CONFIG,
@@ -171,7 +176,7 @@ def test_what_has_no_content_is_left_out_with_the_reason(tmp_path, caplog):
 def test_one_modality_few_items_and_no_labels(tmp_path):
     names = ("a",)
     paths = write_figures(
-        ShownModel(fakes.specs(names)),
+        fakes.FakeModel(fakes.specs(names)),
         fakes.variables(names),
         fakes.dataset(names, test=3, labels=False),
         CONFIG,
@@ -187,7 +192,7 @@ def test_one_modality_few_items_and_no_labels(tmp_path):
 def test_given_two_modalities_the_others_are_drawn():
     names = ("a", "b", "l")
     shown = view.View(
-        ShownModel(fakes.specs(names)), fakes.variables(names), fakes.dataset(names), None, {}
+        fakes.FakeModel(fakes.specs(names)), fakes.variables(names), fakes.dataset(names), None, {}
     )
     panels = conditionals.conditional_pairs(shown).axes
     labels = [[text.get_text() for text in panel.texts] for panel in panels]
@@ -211,7 +216,7 @@ def test_a_label_stands_as_text_beside_the_images(tmp_path):
     dataset = dataclasses.replace(dataset, class_names=("zero", "one", "Ankle boot", "x$y$"))
     dataset.splits["test"].present["l"][::4] = False  # all rows of class 0
     shown = view.View(
-        model=ShownModel(fakes.specs(names), wrong=(("a", "l"),)),
+        model=fakes.FakeModel(fakes.specs(names), wrong=(("a", "l"),)),
         variables=fakes.variables(names),
         dataset=dataset,
         workdir=tmp_path,
@@ -238,7 +243,7 @@ def test_a_label_stands_as_text_beside_the_images(tmp_path):
 def test_without_private_codes_there_is_no_style(tmp_path, caplog):
     caplog.set_level("INFO")
     specs = tuple(dataclasses.replace(spec, private_dim=0) for spec in fakes.specs())
-    shown = view.View(ShownModel(specs), fakes.variables(), fakes.dataset(), tmp_path, {})
+    shown = view.View(fakes.FakeModel(specs), fakes.variables(), fakes.dataset(), tmp_path, {})
     needing = ("style_content", "private_traversals", "private_scales")
     drawn, skipped = figures.draw(shown, needing)
     assert not drawn and tuple(skipped) == needing
@@ -246,7 +251,7 @@ def test_without_private_codes_there_is_no_style(tmp_path, caplog):
 
 
 def test_the_matrix_shows_the_numbers_beside_their_judges(tmp_path):
-    shown = view.View(ShownModel(fakes.specs()), {}, fakes.dataset(), tmp_path, RESULTS)
+    shown = view.View(fakes.FakeModel(fakes.specs()), {}, fakes.dataset(), tmp_path, RESULTS)
     (axes,) = curves.coherence_matrix(shown).axes
     rows = ["1.00", "0.50", "0.10"]
     assert [text.get_text() for text in axes.texts] == [*rows, *rows, "–", "–", "–"]

@@ -13,11 +13,10 @@ from mmvae_jax.models.hybrid_latents import HybridLatents
 from mmvae_jax.report import embedding, programs, relatedness, style, traversals, view
 from mmvae_jax.report.view import NothingToShow
 from tests.evaluation import fakes
-from tests.report.shown import ShownModel
 
 
 def shown(**changes):
-    known = {"model": ShownModel(fakes.specs()), "dataset": fakes.dataset()}
+    known = {"model": fakes.FakeModel(fakes.specs()), "dataset": fakes.dataset()}
     return view.View(
         **{"variables": fakes.variables(), "workdir": None, "results": {}} | known | changes
     )

@@ -20,7 +20,6 @@ from mmvae_jax.report.markup import element
 from mmvae_jax.report.view import NothingToShow
 from tests.evaluation import fakes
 from tests.report import test_figures
-from tests.report.shown import ShownModel
 
 EVIL = "<script>alert('&')</script>"
 NAMES = {"a": EVIL, "v": "v", "t": "</td><img src=x onerror=alert(1)>"}
@@ -83,7 +82,7 @@ def evil_parts():
         vocabularies={NAMES["t"]: WORDS},
     )
     variables = {"params": renamed(fakes.variables(tuple(NAMES))["params"])}
-    return ShownModel(specs), variables, dataset
+    return fakes.FakeModel(specs), variables, dataset
 
 
 def nothing(view):
@@ -290,7 +289,9 @@ def test_elements_escape_all_but_elements():
 
 def test_texts_without_images_stand_alone():
     dataset = dataclasses.replace(fakes.dataset(("t",)), vocabularies={"t": WORDS})
-    seen = view.View(ShownModel(fakes.specs(("t",))), fakes.variables(("t",)), dataset, None, {})
+    seen = view.View(
+        fakes.FakeModel(fakes.specs(("t",))), fakes.variables(("t",)), dataset, None, {}
+    )
     items, drawn = captions.captions(seen)
     written = [" ".join(WORDS[i] for i in row) for row in fakes.prototypes(("t",))["t"]]
     found = [texts for picture, texts in items.rows if picture is None]

@@ -9,7 +9,6 @@ import pytest
 
 from mmvae_jax.report import programs, sheets, traversals, view
 from tests.evaluation import fakes
-from tests.report.shown import ShownModel
 
 
 @pytest.fixture
@@ -20,7 +19,7 @@ def seen(monkeypatch):
         dataclasses.replace(s, private_dim=d)
         for s, d in zip(fakes.specs(names), (2, 3), strict=True)
     )
-    seen = view.View(ShownModel(specs), fakes.variables(names), fakes.dataset(names), None, {})
+    seen = view.View(fakes.FakeModel(specs), fakes.variables(names), fakes.dataset(names), None, {})
 
     def encode(_, batch, names=None):
         count = len(batch["weight"])

@@ -11,12 +11,11 @@ from mmvae_jax.evaluation import Result
 from mmvae_jax.report import importance, programs, retrieval, view
 from mmvae_jax.report.view import NothingToShow
 from tests.evaluation import fakes
-from tests.report.shown import ShownModel
 
 
 def shown(names, **changes):
     known = {
-        "model": ShownModel(fakes.specs(names)),
+        "model": fakes.FakeModel(fakes.specs(names)),
         "variables": fakes.variables(names),
         "dataset": fakes.dataset(names),
         "workdir": None,
@@ -98,7 +97,7 @@ def several(kind, count):
     }
     params = dict.fromkeys(names, fakes.variables((kind,))["params"][kind])
     return {
-        "model": ShownModel(specs),
+        "model": fakes.FakeModel(specs),
         "variables": {"params": params},
         "dataset": dataclasses.replace(plain, specs=specs, splits=splits),
     }
