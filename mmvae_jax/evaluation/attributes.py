@@ -6,13 +6,13 @@ As DMVAE does for faces: accuracy and F1 of every attribute, averaged. Attribute
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmvae_jax.evaluation import compiling
 from mmvae_jax.evaluation.classification import class_probabilities
 from mmvae_jax.evaluation.context import Context
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean_of_cells
@@ -93,7 +93,7 @@ def f1_scores(truth: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, float, 
     return scores, float(scores[there].mean()), float(error)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@compiling.jit(static_argnums=(0, 1, 2))
 def _decoded(
     model: Any,
     specs: tuple[ModalitySpec, ...],

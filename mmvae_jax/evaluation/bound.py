@@ -6,14 +6,13 @@ the importance-weighted bound of Burda et al. (2016), whatever the model was tra
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 
 from mmvae_jax import data, models, objectives
+from mmvae_jax.evaluation import compiling
 from mmvae_jax.evaluation.context import Context, Settings, stream
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
 from mmvae_jax.evaluation.sampling import some_rows
@@ -97,7 +96,7 @@ def _rows(model: Any, settings: Settings, samples: int) -> int:
     return max(1, min(settings.batch_size, models.codes_at_once(model.specs) // samples))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiling.jit(static_argnums=(0, 1))
 def _bound(
     model: Any, samples: int, variables: Variables, seed: Array, index: Array, batch: Batch
 ) -> tuple[Array, Array]:

@@ -6,13 +6,12 @@ draw: the shared code is the mean of its posterior given the other modalities.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmvae_jax.evaluation import compiling
 from mmvae_jax.evaluation.context import Context, labelled
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
 from mmvae_jax.types import Array, Batch, ModalitySpec, Variables
@@ -69,7 +68,7 @@ def class_probabilities(
     return (share.reshape(share.shape + (1,) * (probabilities.ndim - 2)) * probabilities).sum(0)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@compiling.jit(static_argnums=(0, 1, 2))
 def _judged(
     model: Any, spec: ModalitySpec, given: tuple[str, ...], variables: Variables, batch: Batch
 ) -> tuple[Array, Array]:

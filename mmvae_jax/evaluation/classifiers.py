@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from mmvae_jax.evaluation import compiling
 from mmvae_jax.evaluation.cache import Cache
 from mmvae_jax.evaluation.judge_networks import (
     AttributeNet,
@@ -121,7 +122,7 @@ def in_batches(function: Callable[[Any], Array], items: Any, batch_size: int) ->
     return np.concatenate(found)[:count]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiling.jit(static_argnums=(0, 1))
 def _of_stored(
     answer: Callable[[nn.Module, Variables, Array], Array],
     network: nn.Module,
@@ -279,7 +280,7 @@ def train(
     return Classifier(network, {**constants, "params": state[0]})
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiling.jit(static_argnums=(0, 1))
 def _init(network: nn.Module, shape: tuple[int, ...], seed: Array) -> Variables:
     return dict(network.init(jax.random.key(seed), shown(jnp.zeros((1, *shape)), network)))
 

@@ -9,15 +9,14 @@ The recipe of MMVAE+ (Palumbo et al. 2023), with an exact pass over the test row
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmvae_jax.evaluation import compiling
 from mmvae_jax.evaluation.classifiers import classify
 from mmvae_jax.evaluation.context import Context, labelled
 from mmvae_jax.evaluation.decoding import means_given, means_of_prior
@@ -168,7 +167,7 @@ def _judged(networks: Networks, generated: Mapping[str, Array]) -> dict[str, Arr
     return {name: generated[name] for name, _ in networks}
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiling.jit(static_argnums=0)
 def _classes(
     networks: Networks, weights: Mapping[str, Variables], generated: Mapping[str, Array]
 ) -> Array:

@@ -9,7 +9,6 @@ with private spaces.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmvae_jax import models
+from mmvae_jax.evaluation import compiling
 from mmvae_jax.evaluation.classifiers import classify
 from mmvae_jax.evaluation.coherence import Networks, split_judges
 from mmvae_jax.evaluation.context import Context, labelled, stream
@@ -90,7 +90,7 @@ def _hits(context: Context, judges: Mapping[str, Any]) -> tuple[np.ndarray, np.n
     return right, weight
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiling.jit(static_argnums=(0, 1))
 def _judged(
     model: Any,
     networks: Networks,

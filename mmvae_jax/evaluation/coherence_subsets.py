@@ -7,16 +7,15 @@ encodes a batch once and decodes each target once for all the subsets that lack 
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mmvae_jax import models
+from mmvae_jax.evaluation import compiling
 from mmvae_jax.evaluation.classifiers import classify
 from mmvae_jax.evaluation.coherence import Networks, by_class, split_judges
 from mmvae_jax.evaluation.context import Context, labelled, stream
@@ -106,7 +105,7 @@ def _hits(context: Context, subsets: Subsets) -> tuple[np.ndarray, np.ndarray]:
     return found, counted
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@compiling.jit(static_argnums=(0, 1, 2))
 def _judged(
     model: Any,
     networks: Networks,

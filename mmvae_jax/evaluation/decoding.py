@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax
 import numpy as np
 
 from mmvae_jax.data.items import as_data
+from mmvae_jax.evaluation import compiling
 from mmvae_jax.evaluation.context import Context, stream
 from mmvae_jax.types import Array, Batch, ModalitySpec, PRNGKey, Variables
 
@@ -90,7 +90,7 @@ def from_prior(context: Context, purpose: str, count: int) -> dict[str, np.ndarr
     }
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@compiling.jit(static_argnums=(0, 1, 2, 3))
 def _conditional(
     model: Any,
     given: tuple[str, ...],
@@ -106,7 +106,7 @@ def _conditional(
     return drawn[target][0]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiling.jit(static_argnums=(0, 1))
 def means_given(
     model: Any, source: str, variables: Variables, seed: Array, index: Array, batch: Batch
 ) -> dict[str, Array]:
@@ -119,7 +119,7 @@ def means_given(
     return {name: mean[0] for name, mean in drawn.items()}
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiling.jit(static_argnums=(0, 1))
 def means_of_prior(
     model: Any, count: int, variables: Variables, seed: Array, index: Array
 ) -> dict[str, Array]:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmvae_jax.evaluation import compiling
 from mmvae_jax.evaluation.coherence import error_of_mean
 from mmvae_jax.evaluation.context import Context
 from mmvae_jax.evaluation.decoding import means_given
@@ -93,7 +94,7 @@ def _variance_given(context: Context, source: str, index: int, batch: Batch) -> 
     return np.stack([np.asarray(found.get(name, nothing), np.float64) for name in context.names])
 
 
-@jax.jit
+@compiling.jit()
 def _variance(drawn: tuple[dict[str, Array], ...]) -> dict[str, Array]:
     """Variance between images of the draws [B, H, W, C], mean over pixels: {name: [B]}."""
     stacked = jax.tree.map(lambda *images: jnp.stack(images), *drawn)

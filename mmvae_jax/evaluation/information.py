@@ -9,7 +9,6 @@ no mutual information beyond the log of their number shows.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ import jax
 import numpy as np
 
 from mmvae_jax import objectives
+from mmvae_jax.evaluation import compiling
 from mmvae_jax.evaluation.context import Context, stream
 from mmvae_jax.evaluation.posteriors import Encoded, Parameters, encode
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
@@ -106,7 +106,7 @@ def _blocks(context: Context, found: Encoded) -> Iterator[tuple[str, Block]]:
             yield f"private/{spec.name}", Block(space, own, prior_of_it, here)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiling.jit(static_argnums=0)
 def _decomposed(
     space: Any, posterior: Parameters, prior: Parameters, seed: Array, size: Array, rows: Array
 ) -> tuple[Array, Array, Array, Array]:

@@ -9,7 +9,6 @@ simplex, which lie sqrt 2 apart: W_2^2 = sum_c |p_c - q_c|.
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from mmvae_jax.evaluation import compiling
 from mmvae_jax.evaluation.context import Context
 from mmvae_jax.evaluation.result import NotApplicable
 from mmvae_jax.types import Array, Batch, Variables
@@ -84,7 +84,7 @@ def encode(context: Context, rows: Any) -> Encoded:
     return Encoded(alone, joint, private, strata, present)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiling.jit(static_argnums=0)
 def _encoded(model: Any, variables: Variables, batch: Batch) -> tuple[dict, dict, dict, dict]:
     """The first four fields of `Encoded` of one batch. Encoders are the same in every call."""
     found, strata, private = {}, {}, {}

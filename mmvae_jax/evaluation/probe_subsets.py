@@ -7,7 +7,6 @@ given. The probes are those of `probes`.
 
 from __future__ import annotations
 
-import functools
 import itertools
 from typing import Any
 
@@ -15,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmvae_jax.evaluation import compiling
 from mmvae_jax.evaluation.context import Context, stream
 from mmvae_jax.evaluation.probes import codes_given, predicted_right, said, training_rows
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean, mean_of_cells
@@ -134,7 +134,7 @@ def _codes_of(
     return shared, private
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@compiling.jit(static_argnums=(0, 1, 2))
 def _codes(
     model: Any,
     codes: str,

@@ -8,14 +8,13 @@ that a code of the class tells the class. Given several modalities: see `probe_s
 
 from __future__ import annotations
 
-import functools
 import math
 import warnings
 from typing import Any
 
-import jax
 import numpy as np
 
+from mmvae_jax.evaluation import compiling
 from mmvae_jax.evaluation.context import Context, labelled, stream
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
 from mmvae_jax.types import Array, Batch, PRNGKey, UserError, Variables
@@ -86,7 +85,7 @@ def draw_codes(
     return {kind: values[rows] for kind, values in found.items() if values[:1].size}
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@compiling.jit(static_argnums=(0, 1, 2))
 def _given_alone(
     model: Any, codes: str, name: str, variables: Variables, seed: Array, index: Array, batch: Batch
 ) -> dict[str, Array]:

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmvae_jax.evaluation import distances
+from mmvae_jax.evaluation import compiling, distances
 from mmvae_jax.evaluation.classifiers import features, in_batches, of_stored
 from mmvae_jax.evaluation.context import Context, stream
 from mmvae_jax.evaluation.decoding import decoder_mean, draws_given, means_of_prior
@@ -272,7 +272,7 @@ def _codes(context: Context, rows: Any) -> Codes:
     return jax.tree.map(lambda *part: np.concatenate(part, 1)[:, : len(rows)], *parts)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiling.jit(static_argnums=0)
 def _drawn(
     model: Any, variables: Variables, seed: Array, index: Array, batch: Batch
 ) -> tuple[Array, dict[str, Array]]:
@@ -289,7 +289,7 @@ def _drawn(
     return shared, private
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiling.jit(static_argnums=(0, 1))
 def _decoded(
     model: Any, spec: ModalitySpec, variables: Variables, codes: tuple[Array, Array | None]
 ) -> Array:
@@ -309,7 +309,7 @@ def _unconditional(context: Context, names: tuple[str, ...], count: int) -> dict
     return {name: np.concatenate([part[name] for part in parts])[:count] for name in names}
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiling.jit(static_argnums=0)
 def _stored(specs: tuple[ModalitySpec, ...], means: dict[str, Array]) -> dict[str, Array]:
     return {spec.name: stored(spec, means[spec.name]) for spec in specs}
 

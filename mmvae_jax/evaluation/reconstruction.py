@@ -6,7 +6,6 @@ its own posterior, decoder means.
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -14,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmvae_jax.evaluation import compiling
 from mmvae_jax.evaluation.context import Context, stream
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
 from mmvae_jax.types import Array, Batch, ModalitySpec, Variables
@@ -102,7 +102,7 @@ def _window(size: int) -> np.ndarray:
     return places
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiling.jit(static_argnums=(0, 1))
 def _measured(
     model: Any,
     names: tuple[str, ...],

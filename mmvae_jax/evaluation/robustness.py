@@ -12,7 +12,6 @@ decoder means. Labels and attributes are decoded at the posterior mean, as in `c
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmvae_jax.data import missingness
+from mmvae_jax.evaluation import compiling
 from mmvae_jax.evaluation.classification import class_probabilities
 from mmvae_jax.evaluation.classifiers import Classifier, classify
 from mmvae_jax.evaluation.coherence import Networks, split_judges
@@ -167,7 +167,7 @@ def _measured(
     return right[:, : len(rows)].astype(np.float64), error[:, : len(rows)].astype(np.float64)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@compiling.jit(static_argnums=(0, 1, 2))
 def _judged(
     model: Any,
     networks: Networks,

@@ -7,13 +7,12 @@ every position, given what is not a text itself.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmvae_jax.evaluation import compiling
 from mmvae_jax.evaluation.classification import class_probabilities
 from mmvae_jax.evaluation.context import Context
 from mmvae_jax.evaluation.result import NotApplicable, Result, mean
@@ -63,7 +62,7 @@ def text_accuracy(context: Context) -> dict[str, Result]:
     return results
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@compiling.jit(static_argnums=(0, 1, 2))
 def _tokens(
     model: Any, spec: ModalitySpec, given: tuple[str, ...], variables: Variables, batch: Batch
 ) -> Array:

@@ -7,7 +7,6 @@ presence, not of another program.
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmvae_jax.evaluation import compiling
 from mmvae_jax.evaluation.posteriors import shares, squared_wasserstein
 from mmvae_jax.evaluation.result import NotApplicable
 from mmvae_jax.report.view import NothingToShow, View
@@ -108,7 +108,7 @@ def generate(view: View, purpose: str, private_scale: float = 1.0) -> dict[str, 
     return jax.device_get(drawn)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiling.jit(static_argnums=0)
 def _encode(model, variables, batch):
     posterior = model.encode(variables, batch)
     weight = shares(posterior.strata)
@@ -141,17 +141,17 @@ def _encode(model, variables, batch):
     )
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiling.jit(static_argnums=0)
 def _decode(model, variables, shared, private):
     return model.mean(model.decode(variables, shared, private))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 4))
+@compiling.jit(static_argnums=(0, 4))
 def _conditional(model, variables, rng, batch, count):
     return model.conditional(variables, rng, batch, model.names, count, private="prior")
 
 
-@functools.partial(jax.jit, static_argnums=(0, 4))
+@compiling.jit(static_argnums=(0, 4))
 def _generate(model, variables, rng, scale, count):
     return model.generate(variables, rng, count, scale)
 

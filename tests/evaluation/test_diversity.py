@@ -112,8 +112,8 @@ def test_the_programs_that_generate_are_those_of_coherence():
     """Compiling them is most of what either takes on a CPU."""
     given = context(fakes.dataset(("a", "b")), ("a", "b"))
     given.__dict__["classifiers"] = fakes.perfect_judges(("a", "b"))  # nothing is trained
-    means_given.clear_cache()
+    means_given.program().clear_cache()
     conditional_coherence(given)
-    assert means_given._cache_size() == 2  # given "a", given "b"
+    assert means_given.program()._cache_size() == 2  # given "a", given "b"
     diversity.conditional_diversity(given)
-    assert means_given._cache_size() == 2
+    assert means_given.program()._cache_size() == 2
