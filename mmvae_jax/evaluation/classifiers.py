@@ -207,7 +207,7 @@ def _obtain(
     if not len(x):
         raise NotApplicable(f"no training item of {name!r} has a label")
     key = f"recipe {_RECIPE}|items {_digest(x, label)}|epochs {epochs}|seed {seed}|{network}"
-    expected = jax.eval_shape(functools.partial(_init, network, x.shape[1:]), np.uint32(seed))
+    expected = jax.eval_shape(functools.partial(_fresh, network, x.shape[1:]), np.uint32(seed))
     found = cache.find(f"classifier-{name}", key, expected)
     if found is not None:
         variables, path = found
@@ -280,9 +280,11 @@ def train(
     return Classifier(network, {**constants, "params": state[0]})
 
 
-@compiling.jit(static_argnums=(0, 1))
-def _init(network: nn.Module, shape: tuple[int, ...], seed: Array) -> Variables:
+def _fresh(network: nn.Module, shape: tuple[int, ...], seed: Array) -> Variables:
     return dict(network.init(jax.random.key(seed), shown(jnp.zeros((1, *shape)), network)))
+
+
+_init = compiling.jit(static_argnums=(0, 1))(_fresh)
 
 
 def _standard(network: nn.Module, x: np.ndarray) -> dict[str, Array]:
