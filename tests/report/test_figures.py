@@ -52,7 +52,8 @@ def test_all_figures_are_written_and_readable(tmp_path, monkeypatch):
     """And every program is compiled once for all of them."""
     monkeypatch.setattr(style, "DPI", 100)  # a quarter of the pixels, and of the time
     write_metrics(tmp_path)
-    compiled = (programs._encode, programs._decode, programs._conditional, programs._generate)
+    made = (programs._encode, programs._decode, programs._conditional, programs._generate)
+    compiled = [program.program() for program in made]
     for program in compiled:
         program.clear_cache()
     paths = write_figures(
