@@ -79,12 +79,10 @@ def unconditional_coherence(context: Context) -> dict[str, Result]:
         raise NotApplicable("fewer than two modalities can be classified: nothing to agree on")
     networks, weights = split_judges(judges)
     count = len(context.rows)
-    size = min(context.settings.batch_size, count)
-    seed = context.seed_for("coherence/unconditional")
-    parts = []
-    for index in range(-(-count // size)):
-        drawn = means_of_prior(context.model, size, context.variables, seed, np.uint32(index))
-        parts.append(np.asarray(_classes(networks, weights, _judged(networks, drawn))))
+    parts = [
+        np.asarray(_classes(networks, weights, _judged(networks, drawn)))
+        for drawn in means_of_prior(context, "coherence/unconditional", count)
+    ]
     classes = np.concatenate(parts, -1)[:, :count]
     agree = (classes == classes[:1]).all(0)
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -76,18 +76,21 @@ def generated(
 
 def from_prior(context: Context, purpose: str, count: int) -> dict[str, np.ndarray]:
     """Every modality as it is stored, [count, *shape], of draws from the prior."""
-    size = min(context.settings.batch_size, count)
-    seed = context.seed_for(f"{purpose}/prior")
-    parts = [
-        jax.device_get(
-            means_of_prior(context.model, size, context.variables, seed, np.uint32(index))
-        )
-        for index in range(-(-count // size))
-    ]
+    parts = [jax.device_get(part) for part in means_of_prior(context, f"{purpose}/prior", count)]
     return {
         spec.name: as_data(np.concatenate([part[spec.name] for part in parts])[:count], spec)
         for spec in context.model.specs
     }
+
+
+def means_of_prior(context: Context, purpose: str, count: int) -> Iterator[dict[str, Array]]:
+    """Batches of decoder means {name: [B, *shape]} of ``count`` prior draws, or a few more.
+
+    The purpose names their stream; all metrics share the program.
+    """
+    size, seed = min(context.settings.batch_size, count), context.seed_for(purpose)
+    for index in range(-(-count // size)):
+        yield _prior(context.model, size, context.variables, seed, np.uint32(index))
 
 
 @compiling.jit(static_argnums=(0, 1, 2, 3))
@@ -120,7 +123,7 @@ def means_given(
 
 
 @compiling.jit(static_argnums=(0, 1))
-def means_of_prior(
+def _prior(
     model: Any, count: int, variables: Variables, seed: Array, index: Array
 ) -> dict[str, Array]:
     """Decoder means {name: [count, *shape]} of draws from the prior."""

@@ -299,13 +299,11 @@ def _decoded(
 
 def _unconditional(context: Context, names: tuple[str, ...], count: int) -> dict[str, np.ndarray]:
     """{target: items [N, *shape]} of ``count`` draws from the prior."""
-    size = min(context.settings.batch_size, count)
-    seed = context.seed_for("quality/unconditional")
     specs = tuple(spec for spec in context.model.specs if spec.name in names)
-    parts = []
-    for index in range(-(-count // size)):
-        drawn = means_of_prior(context.model, size, context.variables, seed, np.uint32(index))
-        parts.append(jax.device_get(_stored(specs, {name: drawn[name] for name in names})))
+    parts = [
+        jax.device_get(_stored(specs, {name: drawn[name] for name in names}))
+        for drawn in means_of_prior(context, "quality/unconditional", count)
+    ]
     return {name: np.concatenate([part[name] for part in parts])[:count] for name in names}
 
 
